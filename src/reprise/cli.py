@@ -1,0 +1,265 @@
+"""The verbs. Each works without Snakemake; heavy imports wait until a verb needs them."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reprise.errors import ConfigError, StaleError, unknown
+
+if TYPE_CHECKING:
+    from reprise.config import Project
+    from reprise.plan import RunJob, TableJob
+
+app = typer.Typer(
+    help="Vision papers rebuilt by one command, beside the numbers they printed. "
+    "`snakemake --cores all` calls these verbs in the right order.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+ScaleOption = Annotated[
+    str | None, typer.Option("--scale", help="demo, smoke, ...; default: params/config.yaml")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="default: the run's first seed")]
+LogOption = Annotated[Path | None, typer.Option("--log", help="also write messages here")]
+ExpectOption = Annotated[
+    str | None,
+    typer.Option("--expect", help="digest that the planner saw; refuse if params/ changed since"),
+]
+RunArgument = Annotated[str, typer.Argument(metavar="PAPER/RUN")]
+TableArgument = Annotated[str, typer.Argument(metavar="PAPER/TABLE")]
+
+
+def _project(scale: str | None, log: Path | None = None) -> "Project":
+    from reprise.config import load_project
+    from reprise.progress import setup_logging
+
+    setup_logging(log)
+    return load_project(scale=scale)
+
+
+def _split(name: str, kind: str) -> tuple[str, str]:
+    slug, slash, rest = name.partition("/")
+    if not slash or not rest:
+        raise ConfigError(f"{name!r}: write paper/{kind}, for example can/{kind}-name")
+    return slug, rest
+
+
+def _run_job(project: "Project", name: str, seed: int | None) -> "RunJob":
+    from reprise.plan import RunJob
+
+    slug, run_name = _split(name, "run")
+    seeds = project.seeds(project.run(slug, run_name))
+    if seed is not None and seed not in seeds:
+        raise ConfigError(f"{name}: seed {seed} is not among this scale's seeds {list(seeds)}")
+    return RunJob(project, slug, run_name, seeds[0] if seed is None else seed)
+
+
+def _table_job(project: "Project", name: str) -> "TableJob":
+    from reprise.plan import TableJob
+
+    slug, table = _split(name, "table")
+    tables = project.paper(slug).tables
+    if table not in tables:
+        raise ConfigError(unknown(f"table of {slug}", table, tables))
+    return TableJob(project, slug, table)
+
+
+def _expect(expected: str | None, present: str, what: str) -> None:
+    if expected is not None and expected != present:
+        raise StaleError(
+            f"{what}: params/ or the sources changed after the plan was made "
+            f"(planned {expected[:12]}, now {present[:12]}); start the workflow again"
+        )
+
+
+@app.command()
+def check(scale: ScaleOption = None) -> None:
+    """Check all parameter files and say what they would build."""
+    from reprise import plan
+
+    project = _project(scale)
+    runs, tables = plan.run_jobs(project), plan.table_jobs(project)
+    typer.echo(f"scale {project.scale.scale}: {project.scale.about}")
+    typer.echo(f"{len(project.papers)} papers, {len(runs)} runs, {len(tables)} tables: all valid")
+
+
+@app.command()
+def schema(
+    write: Annotated[bool, typer.Option(help="write workflow/schemas/ instead of printing")] = False,
+) -> None:
+    """Print, or write, the JSON schema of the parameter files."""
+    from reprise.config import schemas
+    from reprise.files import write_atomic
+
+    for name, content in schemas().items():
+        text = json.dumps(content, indent=2) + "\n"
+        if write:
+            write_atomic(Path("workflow/schemas") / name, text)
+        else:
+            typer.echo(text)
+
+
+@app.command()
+def status(scale: ScaleOption = None) -> None:
+    """Say what is built, stale and missing."""
+    from reprise.status import print_status
+
+    print_status(_project(scale))
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help="alias in the scale file, or a data set's name")],
+    scale: ScaleOption = None,
+    log: LogOption = None,
+) -> None:
+    """Fetch and verify a data set, unless it is there already."""
+    from reprise.data.base import prepare
+    from reprise.progress import say
+
+    project = _project(scale, log)
+    datasets = project.scale.datasets
+    by_name = {dataset.name: dataset for dataset in datasets.values()}
+    if name not in datasets and name not in by_name:
+        raise ConfigError(unknown("data set", name, {**datasets, **by_name}))
+    chosen = datasets.get(name) or by_name[name]
+    prepare(chosen.name, project.data_root, chosen.args, say)
+
+
+@app.command()
+def train(
+    run: RunArgument,
+    seed: SeedOption = None,
+    scale: ScaleOption = None,
+    expect: ExpectOption = None,
+    log: LogOption = None,
+) -> None:
+    """Train a run, or go on where it stopped. Also under `torchrun -m reprise train ...`."""
+    job = _run_job(_project(scale, log), run, seed)
+    _expect(expect, job.digest, job.key)
+    from reprise.training.run import train as train_run
+
+    train_run(job)
+
+
+@app.command()
+def replay(run: RunArgument, seed: SeedOption = None, scale: ScaleOption = None) -> None:
+    """Repeat the next step of an unfinished run from its checkpoint, to find a loss's NaN."""
+    job = _run_job(_project(scale), run, seed)
+    from reprise.training.run import replay as replay_run
+
+    for name, value in replay_run(job).items():
+        typer.echo(f"{name}: {value}")
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    seed: SeedOption = None,
+    scale: ScaleOption = None,
+    expect: ExpectOption = None,
+    log: LogOption = None,
+) -> None:
+    """Evaluate a trained run with all its evaluators."""
+    job = _run_job(_project(scale, log), run, seed)
+    _expect(expect, job.all_evals_digest, f"evaluations of {job.key}")
+    from reprise.evaluators._runner import evaluate as evaluate_run
+
+    evaluate_run(job)
+
+
+@app.command()
+def table(
+    name: TableArgument,
+    scale: ScaleOption = None,
+    expect: ExpectOption = None,
+    log: LogOption = None,
+) -> None:
+    """Build a table from finished evaluations, beside the published numbers."""
+    job = _table_job(_project(scale, log), name)
+    _expect(expect, job.digest, f"table {name}")
+    from reprise.tables import build
+
+    build(job)
+
+
+@app.command()
+def show(name: TableArgument, scale: ScaleOption = None) -> None:
+    """Print a built table in the terminal."""
+    job = _table_job(_project(scale), name)
+    file = next(path for path in job.outputs if path.suffix == ".md")
+    if not file.is_file():
+        raise StaleError(f"{file} is not built: run `python -m reprise table {name}`")
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console().print(Markdown(file.read_text(encoding="utf-8")))
+
+
+@app.command()
+def report(scale: ScaleOption = None, log: LogOption = None) -> None:
+    """Build the HTML page from whatever tables are there."""
+    from reprise.progress import say
+    from reprise.report.build import build
+
+    say(f"report: {build(_project(scale, log))}")
+
+
+@app.command()
+def track(
+    scale: ScaleOption = None,
+    rebuild: Annotated[bool, typer.Option(help="empty the store first")] = False,
+    log: LogOption = None,
+) -> None:
+    """Project the finished tables and runs into MLflow; safe to repeat."""
+    from reprise.progress import say
+    from reprise.track import project_into_mlflow
+
+    counts = project_into_mlflow(_project(scale, log), rebuild)
+    say("mlflow: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+@app.command()
+def ui(
+    scale: ScaleOption = None, port: Annotated[int, typer.Option(help="port on loopback")] = 5000
+) -> None:
+    """Open MLflow's pages on 127.0.0.1."""
+    from reprise.track import ui as serve
+
+    serve(_project(scale), port)
+
+
+@app.command()
+def push(scale: ScaleOption = None) -> None:
+    """Record results in DVC and send them to its remote."""
+    from reprise.sharing import push as push_results
+
+    push_results(_project(scale))
+
+
+@app.command()
+def pull(
+    scale: ScaleOption = None,
+    remote: Annotated[str | None, typer.Option(help="folder or URL instead of the default")] = None,
+) -> None:
+    """Fetch results from DVC's remote; accept as current only what present settings would make."""
+    from reprise.sharing import pull as pull_results
+
+    pull_results(_project(scale), remote)
+
+
+@bench.command("can")
+def bench_can(
+    scale: ScaleOption = None,
+    seconds: Annotated[float, typer.Option(help="measuring time for each method")] = 10.0,
+) -> None:
+    """Training speed of CAN, MAE and SimCLR at a scale's size, and the share of GEMM peak."""
+    from reprise.bench import training
+
+    training(_project(scale), "can", ("can", "mae", "simclr"), seconds)

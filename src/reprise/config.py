@@ -1,0 +1,463 @@
+"""Reads `params/` into checked, frozen models; every mistake is named with its file and key.
+
+Order: `params/papers/<slug>.yaml`, then what `params/scales/<scale>.yaml` lays over it, then each
+run takes what it does not say itself from the run it extends.
+"""
+
+import functools
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from reprise import registry
+from reprise.errors import ConfigError, unknown
+from reprise.settings.base import Augment, Model, Optim, Strict
+from reprise.settings.evaluators import Evaluator
+
+Json = dict[str, Any]
+
+
+class Dataset(Strict):
+    """A data set under an alias: which reader, and what it is told."""
+
+    name: str = Field(description="module in reprise.data.sets")
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class Run(Strict):
+    """One training (``steps: 0`` leaves the initial weights), or released weights as they are."""
+
+    kind: Literal["train", "official"] = "train"
+    about: str = ""
+    method: str
+    data: str = Field(description="data set alias of the scale")
+    model: Model
+    objective: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
+    augment: Augment
+    optim: Optim
+    steps: int = Field(ge=0)
+    batch_size: int = Field(gt=0, description="images per optimiser step, over all processes")
+    accumulate: int = Field(1, gt=0, description="forward passes per optimiser step")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the processor computes in it, else fp32"
+    )
+    compile: bool = False
+    init_from: str | None = Field(None, description="run whose weights it starts from, paper/run")
+    log_every: int = Field(10, gt=0)
+    workers: int = Field(0, ge=0, description="loader processes; does not change the result")
+    evaluate: tuple[str, ...] = ()
+    headline: bool = True
+    seeds: tuple[int, ...] | None = Field(None, description="instead of the scale's seeds")
+
+
+class Metric(Strict):
+    """A column of a table: one metric of one evaluator."""
+
+    label: str
+    evaluator: str
+    metric: str
+    unit: str = "%"
+
+
+class Row(Strict):
+    """A row of a table: one of our runs, a printed row, or both side by side."""
+
+    label: str
+    run: str | None = Field(None, description="a run of this paper, or paper/run")
+    published: str | None = Field(None, description="row name in the published CSV")
+    evaluators: dict[str, str] = Field(
+        default_factory=dict, description="column -> evaluator, where it is not the column's own"
+    )
+    deviations: tuple[str, ...] = ()
+
+
+class Table(Strict):
+    """A printed table or figure, rebuilt."""
+
+    title: str
+    printed: str = Field(description="label in the paper, e.g. 'Table 3'")
+    about: str = ""
+    published: str | None = Field(None, description="CSV in params/published/<slug>/")
+    metrics: dict[str, Metric]
+    rows: tuple[Row, ...]
+    baseline: str | None = Field(None, description="row label that paired gains refer to")
+    deviations: tuple[str, ...] = ()
+    headline: bool = True
+
+
+class Paper(Strict):
+    """Everything that one paper's file holds, with the scale laid over it."""
+
+    slug: str
+    title: str
+    arxiv: str
+    idea: str
+    runs: dict[str, Run]
+    evaluators: dict[str, Evaluator]
+    tables: dict[str, Table]
+
+
+class Scale(Strict):
+    """What is fixed for a whole scale: data, seeds, threads; `papers` overlays the paper files."""
+
+    scale: str
+    about: str
+    result: bool = Field(True, description="false: plumbing only, never shown as a result")
+    seeds: tuple[int, ...] = Field(min_length=1)
+    threads: int = Field(gt=0, description="torch threads of a job, part of a run's digest")
+    datasets: dict[str, Dataset]
+    papers: dict[str, Any] = Field(default_factory=dict)
+
+
+class Config(Strict):
+    """`params/config.yaml`: what to build, and where data and state lie."""
+
+    scale: str
+    papers: tuple[str, ...]
+    data_root: str = "data"
+    state_root: str = ".reprise/state"
+    results_root: str = "results"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 without two of its surprises: `1e-4` is a number, a repeated key an error."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)$"),
+    list("-+.0123456789"),
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> Json:
+    seen: set[str] = set()
+    for key_node, _ in node.value:
+        key = str(loader.construct_object(key_node))
+        if key in seen:
+            raise ConfigError(
+                f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: "
+                f"key {key!r} is given twice; keep one"
+            )
+        seen.add(key)
+    return cast(Json, loader.construct_mapping(node, deep=True))
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_yaml(path: Path) -> Json:
+    """Read a YAML mapping; raise ConfigError naming the file and line of what is wrong."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; it is needed to know what to build")
+    try:
+        with path.open(encoding="utf-8") as stream:
+            data = yaml.load(stream, Loader=_Loader)  # noqa: S506 (a SafeLoader subclass)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys, found {type(data).__name__}")
+    return data
+
+
+def overlay(base: Json, over: Mapping[str, Any]) -> Json:
+    """Return base with over laid on it: mappings merge key by key, all else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = overlay(cast(Json, merged[key]), value)
+        else:
+            merged[key] = value
+    return merged
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a paper's raw values came from, to point at the right file when one is wrong."""
+
+    paper_file: Path
+    scale_file: Path
+    paper: Json
+    laid_over: Json
+    parents: Mapping[str, str]
+
+    def file_of(self, loc: Sequence[str | int]) -> str:
+        """Return 'file: key.path' of a value, looking through the runs that a run extends."""
+        path = [str(part) for part in loc]
+        while True:
+            for raw, file in ((self.laid_over, self.scale_file), (self.paper, self.paper_file)):
+                if _has(raw, path) or (len(path) > 1 and _has(raw, path[:-1]) and len(path) <= 2):
+                    prefix = f"papers.{self.paper_file.stem}." if raw is self.laid_over else ""
+                    return f"{file}: {prefix}{'.'.join(path)}"
+            if len(path) > 2 and path[0] == "runs" and path[1] in self.parents:
+                path[1] = self.parents[path[1]]
+                continue
+            return f"{self.paper_file}: {'.'.join(str(part) for part in loc)}"
+
+
+def _has(raw: Any, path: Sequence[str]) -> bool:
+    for part in path:
+        if isinstance(raw, Mapping) and part in raw:
+            raw = raw[part]
+        elif isinstance(raw, list) and part.isdigit() and int(part) < len(raw):
+            raw = raw[int(part)]
+        else:
+            return False
+    return True
+
+
+def _explain(error: ValidationError, where: Source | Path, prefix: Sequence[str] = ()) -> str:
+    """Turn pydantic's findings into lines of 'file: key = value: what is allowed'."""
+    lines = []
+    for found in error.errors():
+        loc = _without_union_tags([*prefix, *found["loc"]])
+        if found["type"] == "unknown_key":
+            loc.append(found["ctx"]["key"])
+        if found["type"].startswith("union_tag"):
+            loc.append("kind")
+        place = (
+            where.file_of(loc)
+            if isinstance(where, Source)
+            else f"{where}: {'.'.join(str(part) for part in loc)}"
+        )
+        value = "" if found["type"] in ("missing", "unknown_key") else f" = {_short(found['input'])}"
+        message = found["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        lines.append(f"{place.rstrip('. ')}{value}: {message}")
+    return "\n".join(lines)
+
+
+def _without_union_tags(loc: Sequence[str | int]) -> list[str | int]:
+    """Drop the discriminator that pydantic puts after an evaluator's name."""
+    parts = list(loc)
+    if len(parts) > 2 and parts[0] == "evaluators":
+        del parts[2]
+    return parts
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def resolve_runs(runs: Mapping[str, Any], where: str) -> tuple[dict[str, Json], dict[str, str]]:
+    """Fill every run from the run it extends; return concrete runs and run -> parent."""
+    parents: dict[str, str] = {}
+    resolved: dict[str, Json] = {}
+
+    def fill(name: str, chain: tuple[str, ...]) -> Json:
+        if name in chain:
+            raise ConfigError(f"{where}: runs extend in a circle: {' -> '.join([*chain, name])}")
+        own = dict(runs[name] or {})
+        parent = own.pop("extends", None)
+        own.pop("abstract", None)
+        if parent is None:
+            return own
+        if parent not in runs:
+            raise ConfigError(f"{where}: runs.{name}.extends: {unknown('run', parent, runs)}")
+        parents[name] = parent
+        return overlay(fill(parent, (*chain, name)), own)
+
+    for name, raw in runs.items():
+        if raw is not None and not isinstance(raw, Mapping):
+            raise ConfigError(f"{where}: runs.{name} = {_short(raw)}: expected a mapping of keys")
+        filled = fill(name, ())
+        if not (raw or {}).get("abstract", False):
+            resolved[name] = filled
+    return resolved, parents
+
+
+@dataclass(frozen=True)
+class Project:
+    """A workspace with its parameters, read and checked."""
+
+    root: Path
+    config: Config
+    scale: Scale
+    papers: Mapping[str, Paper]
+
+    @property
+    def results(self) -> Path:
+        """Folder of this scale's results."""
+        return self.root / self.config.results_root / self.scale.scale
+
+    @property
+    def data_root(self) -> Path:
+        """Folder of the prepared data sets (each in a folder of its own name)."""
+        return self.root / self.config.data_root
+
+    @property
+    def state_root(self) -> Path:
+        """Folder of resumable state: checkpoints and live curves of unfinished runs."""
+        return self.root / self.config.state_root
+
+    def paper(self, slug: str) -> Paper:
+        """Return a paper by slug, or raise ConfigError naming the known ones."""
+        if slug not in self.papers:
+            raise ConfigError(unknown("paper", slug, self.papers))
+        return self.papers[slug]
+
+    def run(self, slug: str, name: str) -> Run:
+        """Return a run of a paper, or raise ConfigError naming the known ones."""
+        runs = self.paper(slug).runs
+        if name not in runs:
+            raise ConfigError(unknown(f"run of {slug}", name, runs))
+        return runs[name]
+
+    def seeds(self, run: Run) -> tuple[int, ...]:
+        """Return the seeds that a run is trained with."""
+        return run.seeds or self.scale.seeds
+
+    def dataset(self, alias: str) -> Dataset:
+        """Return the data set behind an alias of this scale."""
+        if alias not in self.scale.datasets:
+            raise ConfigError(unknown("data set", alias, self.scale.datasets))
+        return self.scale.datasets[alias]
+
+    def all_runs(self) -> Iterator[tuple[str, str, Run, int]]:
+        """Yield (slug, run name, run, seed) of everything that can be built at this scale."""
+        for slug, paper in self.papers.items():
+            for name, run in paper.runs.items():
+                for seed in self.seeds(run):
+                    yield slug, name, run, seed
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _validate(
+    model: type[M], raw: Any, where: Source | Path, prefix: Sequence[str] = ()
+) -> M:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, where, prefix)) from None
+
+
+def _load_paper(slug: str, params: Path, scale_file: Path, scale: Scale) -> Paper:
+    paper_file = params / "papers" / f"{slug}.yaml"
+    raw, over = read_yaml(paper_file), scale.papers.get(slug, {})
+    merged = overlay(raw, over)
+    runs, parents = resolve_runs(merged.get("runs", {}), str(paper_file))
+    source = Source(paper_file, scale_file, raw, over, parents)
+    paper = _validate(Paper, {**merged, "runs": runs}, source)
+    if paper.slug != slug:
+        raise ConfigError(f"{paper_file}: slug = {paper.slug!r}: must equal the file name, {slug!r}")
+    checked = {name: _check_run(name, run, paper, scale, source) for name, run in paper.runs.items()}
+    paper = paper.model_copy(update={"runs": checked})
+    _check_references(paper, params, source)
+    return paper
+
+
+def _check_run(name: str, run: Run, paper: Paper, scale: Scale, source: Source) -> Run:
+    """Check what names other things, and fill in the defaults of the method's settings."""
+    place = functools.partial(_place, source, "runs", name)
+    try:
+        settings = registry.method_settings(run.method)
+    except ConfigError as error:
+        raise ConfigError(f"{place('method')}: {error}") from None
+    objective = _validate(settings, run.objective, source, ("runs", name, "objective"))
+    if run.data not in scale.datasets:
+        raise ConfigError(f"{place('data')}: {unknown('data set', run.data, scale.datasets)}")
+    for evaluator in run.evaluate:
+        if evaluator not in paper.evaluators:
+            text = unknown("evaluator", evaluator, paper.evaluators)
+            raise ConfigError(f"{place('evaluate')}: {text}")
+    if run.batch_size % run.accumulate:
+        raise ConfigError(f"{place('accumulate')} = {run.accumulate}: must divide batch_size")
+    return run.model_copy(update={"objective": objective.model_dump(mode="json")})
+
+
+def _place(source: Source, *loc: str) -> str:
+    return source.file_of(loc)
+
+
+def _check_references(paper: Paper, params: Path, source: Source) -> None:
+    for name, table in paper.tables.items():
+        place = functools.partial(_place, source, "tables", name)
+        for key, metric in table.metrics.items():
+            if metric.evaluator not in paper.evaluators:
+                text = unknown("evaluator", metric.evaluator, paper.evaluators)
+                raise ConfigError(f"{place('metrics', key, 'evaluator')}: {text}")
+        for index, row in enumerate(table.rows):
+            if row.run and "/" not in row.run and row.run not in paper.runs:
+                text = unknown("run", row.run, paper.runs)
+                raise ConfigError(f"{place('rows', str(index), 'run')}: {text}")
+            for column, evaluator in row.evaluators.items():
+                key = place("rows", str(index), "evaluators")
+                if column not in table.metrics:
+                    raise ConfigError(f"{key}: {unknown('column', column, table.metrics)}")
+                if evaluator not in paper.evaluators:
+                    text = unknown("evaluator", evaluator, paper.evaluators)
+                    raise ConfigError(f"{key}.{column}: {text}")
+        labels = [row.label for row in table.rows]
+        if table.baseline is not None and table.baseline not in labels:
+            raise ConfigError(f"{place('baseline')}: {unknown('row', table.baseline, labels)}")
+        csv = params / "published" / paper.slug / f"{table.published}.csv"
+        if table.published and not csv.is_file():
+            raise ConfigError(f"{place('published')}: no such file: {csv}")
+
+
+def load_project(root: Path | None = None, scale: str | None = None) -> Project:
+    """Read `params/` below root (default: the working folder) at a scale.
+
+    Raises ConfigError with file, key, value and allowed values of the first file that is wrong.
+    """
+    root = Path(root or os.environ.get("REPRISE_ROOT", ".")).resolve()
+    params = root / "params"
+    config_file = params / "config.yaml"
+    config = _validate(Config, read_yaml(config_file), config_file)
+    wanted = scale or config.scale
+    scales = sorted(file.stem for file in (params / "scales").glob("*.yaml"))
+    if wanted not in scales:
+        raise ConfigError(f"{config_file}: scale: {unknown('scale', wanted, scales)}")
+    scale_file = params / "scales" / f"{wanted}.yaml"
+    checked = _validate(Scale, read_yaml(scale_file), scale_file)
+    if checked.scale != wanted:
+        raise ConfigError(f"{scale_file}: scale = {checked.scale!r}: must equal the file name")
+    for slug in checked.papers:
+        if slug not in config.papers:
+            raise ConfigError(f"{scale_file}: papers: {unknown('paper', slug, config.papers)}")
+    for alias, dataset in checked.datasets.items():
+        try:
+            registry.module_path("data set", dataset.name)
+        except ConfigError as error:
+            raise ConfigError(f"{scale_file}: datasets.{alias}.name: {error}") from None
+    papers = {slug: _load_paper(slug, params, scale_file, checked) for slug in config.papers}
+    project = Project(root, config, checked, papers)
+    _check_init_from(project)
+    return project
+
+
+def _check_init_from(project: Project) -> None:
+    for slug, paper in project.papers.items():
+        for name, run in paper.runs.items():
+            if run.init_from is None:
+                continue
+            head, _, tail = run.init_from.rpartition("/")
+            try:
+                project.run(head or slug, tail)
+            except ConfigError as error:
+                raise ConfigError(f"paper {slug}: runs.{name}.init_from: {error}") from None
+
+
+def schemas() -> dict[str, Json]:
+    """Return the JSON schema of every parameter file, by file name."""
+    paper = Paper.model_json_schema()
+    return {
+        "config.schema.json": Config.model_json_schema(),
+        "scale.schema.json": Scale.model_json_schema(),
+        "paper.schema.json": paper,
+        **{
+            f"method-{name}.schema.json": registry.method_settings(name).model_json_schema()
+            for name in sorted(registry.known("method"))
+        },
+    }

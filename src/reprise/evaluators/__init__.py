@@ -1,0 +1,1 @@
+"""Evaluators: one file each; each yields metrics and the statistics behind them."""

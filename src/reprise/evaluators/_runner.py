@@ -1,0 +1,96 @@
+"""Evaluates one finished run with all its evaluators, in one process (importing torch is dear).
+
+Finished evaluators of an interrupted call wait in the state folder; all are published together.
+"""
+
+import io
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from reprise import provenance, registry
+from reprise.config import Json
+from reprise.evaluators._base import Context, Result
+from reprise.files import write_atomic
+from reprise.locks import hold
+from reprise.plan import RunJob
+from reprise.progress import say
+from reprise.training import checkpoint, distributed
+from reprise.training.run import build, load_data, load_weights, set_determinism
+
+
+def evaluate(job: RunJob) -> None:
+    """Run every evaluator of a run and publish <evaluator>.json and .npz of each.
+
+    Raises StaleError when the run's weights are absent or made by other settings; Interrupted
+    when a signal stops a finetuning (its state is saved).
+    """
+    digests = {name: job.eval_digest(name) for name in job.run.evaluate}
+    whole = job.all_evals_digest
+    folder = job.project.state_root / f"{job.slug}-{job.name}-seed{job.seed}-eval-{whole[:16]}"
+    lock = job.project.state_root / "locks" / f"{job.slug}-{job.name}-seed{job.seed}-eval.lock"
+    with (
+        hold(lock, what=f"evaluating {job.key}", wait=True),
+        distributed.world(job.project.config.device) as world,
+        threadpool_limits(job.project.scale.threads),
+    ):
+        set_determinism(job.project.scale.threads)
+        data = load_data(job.project, job.run.data, "train")
+        method = load_weights(job, build(job, data)).to(world.device)
+        context = Context(job, method, world, folder)
+        for name, digest in digests.items():
+            if not _is_done(folder / f"{name}.json", digest):
+                _evaluate_one(context, name, digest)
+        _publish(job, folder)
+
+
+def _is_done(file: Path, digest: str) -> bool:
+    return file.is_file() and json.loads(file.read_text())["digest"] == digest
+
+
+def _evaluate_one(context: Context, name: str, digest: str) -> None:
+    job, started = context.job, time.monotonic()
+    settings = job.project.paper(job.slug).evaluators[name]
+    result: Result = registry.load("evaluator", settings.kind).evaluate(context, settings, name)
+    seconds = time.monotonic() - started
+    record = _record(job, name, digest, result, seconds)
+    arrays = {measured.metric: measured.statistics for measured in result.metrics}
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays, **result.pictures)
+    write_atomic(context.state_folder / f"{name}.npz", packed.getvalue())
+    write_atomic(context.state_folder / f"{name}.json", json.dumps(record, indent=2) + "\n")
+    shown = ", ".join(f"{m['metric']} {m['value']:.2f}" for m in record["metrics"])
+    say(f"{job.key} {name}: {shown or 'pictures'} ({seconds:.1f} s)")
+
+
+def _record(job: RunJob, name: str, digest: str, result: Result, seconds: float) -> Json:
+    data = result.split
+    return {
+        "paper": job.slug,
+        "run": job.name,
+        "seed": job.seed,
+        "scale": job.project.scale.scale,
+        "evaluator": name,
+        "kind": job.project.paper(job.slug).evaluators[name].kind,
+        "digest": digest,
+        "run_digest": job.digest,
+        "data": {"name": data.name, "split": data.split, "digest": data.digest, "n": len(data)},
+        "metrics": [measured.record() for measured in result.metrics],
+        "pictures": [{"array": array, "label": array} for array in result.pictures],
+        "info": result.info,
+        "settings": job.eval_spec(name)["evaluator"],
+        "seconds": round(seconds, 3),
+        "versions": provenance.versions(),
+        "command": f"python -m reprise evaluate {job.slug}/{job.name} --seed {job.seed} "
+        f"--scale {job.project.scale.scale}",
+    }
+
+
+def _publish(job: RunJob, folder: Path) -> None:
+    # A record is published after its arrays, so a reader that finds it finds them too.
+    for file in sorted(job.eval_outputs, key=lambda path: path.suffix == ".json"):
+        write_atomic(file, (folder / file.name).read_bytes())
+    checkpoint.remove(folder)

@@ -1,0 +1,50 @@
+"""Finetuning: the pretrained encoder and a new linear head, trained on all or a few labels."""
+
+import copy
+
+from reprise.evaluators._base import Context, Result
+from reprise.evaluators.classify import score
+from reprise.methods.supervised import Supervised
+from reprise.settings.evaluators import Finetune
+from reprise.settings.supervised import Settings
+from reprise.training.loop import Fit, FitSettings
+
+
+def evaluate(context: Context, settings: Finetune, name: str) -> Result:
+    """Train on class-balanced labels with the engine's loop (resumable), score on the test split.
+
+    The random streams are those of the seed, so every run is finetuned on the same labels, in the
+    same order and with the same crops.
+    """
+    data = context.data(settings.data, "train")
+    subset = None if settings.labels == 1.0 else context.few(data, settings.labels)
+    key = context.key.fold("finetune")
+    key.fold("head").seed_everything()
+    head = Settings(label_smoothing=settings.label_smoothing)
+    classifier = Supervised(copy.deepcopy(context.method.encoder), len(data.classes), head)
+    fit = Fit(
+        classifier,
+        data,
+        fit_settings(settings, context.job.run.precision),
+        key,
+        context.state_folder / name,
+        context.world,
+        f"{context.job.key} {name}",
+        subset,
+    )
+    state = fit.run()
+    result = score(context, classifier, settings.data, name)
+    used = len(data) if subset is None else len(subset)
+    result.info.update(train_labels=used, steps=state.step, train_seconds=round(state.seconds, 3))
+    return result
+
+
+def fit_settings(settings: Finetune, precision: str) -> FitSettings:
+    """Return what the loop must know of a finetuning."""
+    return FitSettings(
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        optim=settings.optim,
+        augment=settings.augment,
+        precision=precision,
+    )

@@ -1,0 +1,1 @@
+"""Methods that belong to no single paper: baselines and plain supervised training."""

@@ -1,0 +1,82 @@
+"""What every parameter model shares: unknown keys are refused by name, values are frozen."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from reprise.errors import unknown
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses keys it does not know and names the nearest one it does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for key in value:
+                if key not in cls.model_fields:
+                    message = unknown("key", str(key), cls.model_fields)
+                    raise PydanticCustomError(
+                        "unknown_key", "{text}", {"text": message, "key": str(key)}
+                    )
+        return value
+
+
+class Augment(Strict):
+    """Batched augmentation of uint8 images; every part that is off costs nothing.
+
+    ``mean`` and ``std`` are in units of a pixel's full range (0..1), one value per channel, or a
+    single one for all.
+    """
+
+    size: int = Field(gt=0, description="side of the output, pixels")
+    crop_scale: tuple[float, float] = Field((1.0, 1.0), description="area of the random crop")
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = Field(0.0, ge=0, le=1, description="probability of a horizontal flip")
+    jitter: float = Field(0.0, ge=0, le=1, description="probability of colour distortion")
+    brightness: float = Field(0.0, ge=0)
+    contrast: float = Field(0.0, ge=0)
+    saturation: float = Field(0.0, ge=0)
+    hue: float = Field(0.0, ge=0, le=0.5)
+    grayscale: float = Field(0.0, ge=0, le=1, description="probability of removing colour")
+    blur: float = Field(0.0, ge=0, le=1, description="probability of Gaussian blur")
+    blur_sigma: tuple[float, float] = Field((0.1, 2.0), description="range of sigma, pixels")
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name in ("crop_scale", "crop_ratio", "blur_sigma"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise PydanticCustomError(
+                    "order", "{name} must be two numbers 0 < low <= high", {"name": name}
+                )
+        return self
+
+
+class Optim(Strict):
+    """Optimiser and schedule; ``lr`` is the peak for the whole global batch, never rescaled."""
+
+    name: Literal["adamw", "lamb", "sgd"] = "adamw"
+    lr: float = Field(gt=0)
+    min_lr: float = Field(0.0, ge=0, description="the cosine ends here")
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.05, ge=0, description="not applied to biases and norms")
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = Field(1e-8, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
+    layer_decay: float | None = Field(None, gt=0, le=1)
+    clip_norm: float | None = Field(None, gt=0)
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+
+
+class Model(Strict):
+    """A timm architecture by name, with the arguments that differ from its defaults."""
+
+    name: str
+    args: dict[str, Any] = Field(default_factory=dict)

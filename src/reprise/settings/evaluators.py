@@ -1,0 +1,59 @@
+"""Settings of the evaluators, told apart by ``kind``."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from reprise.settings.base import Augment, Optim, Strict
+
+
+class LinearProbe(Strict):
+    """Multinomial logistic regression on frozen, standardised features (scikit-learn)."""
+
+    kind: Literal["linear_probe"]
+    data: str = Field(description="data set alias of the scale")
+    labels: int | float = Field(description="training labels: a count, or a share of all")
+    inverse_regularisation: float = Field(1.0, gt=0, description="scikit-learn's C")
+    max_iter: int = Field(1000, gt=0)
+
+
+class Knn(Strict):
+    """Cosine nearest neighbours on frozen features (scikit-learn)."""
+
+    kind: Literal["knn"]
+    data: str
+    labels: int | float
+    neighbours: int = Field(20, gt=0)
+
+
+class Finetune(Strict):
+    """The whole backbone and a new linear head, trained on all or a few labels."""
+
+    kind: Literal["finetune"]
+    data: str
+    labels: int | float
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    optim: Optim
+    augment: Augment
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class Classify(Strict):
+    """Top-1 of a run that already has a classification head."""
+
+    kind: Literal["classify"]
+    data: str
+
+
+class Gallery(Strict):
+    """Pictures of what a method sees and makes, for the report; yields no number."""
+
+    kind: Literal["gallery"]
+    data: str
+    images: int = Field(8, gt=0)
+
+
+Evaluator = Annotated[
+    LinearProbe | Knn | Finetune | Classify | Gallery, Field(discriminator="kind")
+]
