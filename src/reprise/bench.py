@@ -103,7 +103,9 @@ def _print(
         f"GEMM peak {peak / 1e9:,.0f} GFLOP/s; {len(contenders[0].seconds)} repeats in turns"
     )
     first = contenders[0].name
-    table = Table("run", "images/s", "spread", "MFLOP/image", "share of peak", f"{first} is faster by")
+    table = Table(
+        "run", "images/s", "spread", "MFLOP/image", "share of peak", f"{first} is faster by"
+    )
     medians = {c.name: statistics.median(c.seconds) for c in contenders}
     for contender in contenders:
         method = on_meta(contender.run, 10, channels)

@@ -91,7 +91,9 @@ def check(scale: ScaleOption = None) -> None:
 
 @app.command()
 def schema(
-    write: Annotated[bool, typer.Option(help="write workflow/schemas/ instead of printing")] = False,
+    write: Annotated[
+        bool, typer.Option(help="write workflow/schemas/ instead of printing")
+    ] = False,
 ) -> None:
     """Print, or write, the JSON schema of the parameter files."""
     from reprise.config import schemas

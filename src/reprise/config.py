@@ -228,7 +228,9 @@ def _explain(error: ValidationError, where: Source | Path, prefix: Sequence[str]
             if isinstance(where, Source)
             else f"{where}: {'.'.join(str(part) for part in loc)}"
         )
-        value = "" if found["type"] in ("missing", "unknown_key") else f" = {_short(found['input'])}"
+        value = (
+            "" if found["type"] in ("missing", "unknown_key") else f" = {_short(found['input'])}"
+        )
         message = found["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
         lines.append(f"{place.rstrip('. ')}{value}: {message}")
@@ -333,9 +335,7 @@ class Project:
 M = TypeVar("M", bound=BaseModel)
 
 
-def _validate(
-    model: type[M], raw: Any, where: Source | Path, prefix: Sequence[str] = ()
-) -> M:
+def _validate(model: type[M], raw: Any, where: Source | Path, prefix: Sequence[str] = ()) -> M:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -350,8 +350,12 @@ def _load_paper(slug: str, params: Path, scale_file: Path, scale: Scale) -> Pape
     source = Source(paper_file, scale_file, raw, over, parents)
     paper = _validate(Paper, {**merged, "runs": runs}, source)
     if paper.slug != slug:
-        raise ConfigError(f"{paper_file}: slug = {paper.slug!r}: must equal the file name, {slug!r}")
-    checked = {name: _check_run(name, run, paper, scale, source) for name, run in paper.runs.items()}
+        raise ConfigError(
+            f"{paper_file}: slug = {paper.slug!r}: must equal the file name, {slug!r}"
+        )
+    checked = {
+        name: _check_run(name, run, paper, scale, source) for name, run in paper.runs.items()
+    }
     paper = paper.model_copy(update={"runs": checked})
     _check_references(paper, params, source)
     return paper

@@ -31,4 +31,4 @@ def multiply_adds(method: Method, channels: int, size: int, batch: int = 1) -> f
     given = Batch((images,) * method.num_views, labels, labels)
     with FlopCounterMode(display=False) as counter:
         method(given, Draws(Key(("flops",)), batch, device="meta"))
-    return counter.get_total_flops() / 2 / batch
+    return float(counter.get_total_flops()) / 2 / batch

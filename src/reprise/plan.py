@@ -50,7 +50,9 @@ class RunJob:
     @property
     def eval_outputs(self) -> list[Path]:
         names = self.run.evaluate
-        return [self.eval_folder / f"{name}.{ending}" for name in names for ending in ("json", "npz")]
+        return [
+            self.eval_folder / f"{name}.{ending}" for name in names for ending in ("json", "npz")
+        ]
 
     @property
     def init_job(self) -> "RunJob | None":
@@ -174,7 +176,7 @@ class TableJob:
         return list(jobs.values())
 
     def evaluations(self) -> Iterator[tuple[RunJob, str]]:
-        """Yield (run job, evaluator) of every evaluation that fills a cell, where the run has it."""
+        """Yield (run job, evaluator) of every evaluation that fills a cell."""
         columns = {metric.evaluator for metric in self.table.metrics.values()}
         own = {name for row in self.table.rows for name in row.evaluators.values()}
         for job in self.run_jobs:

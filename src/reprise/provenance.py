@@ -15,7 +15,17 @@ from typing import Any
 # change to them cannot change a number; all else that a step imports is its science.
 PLUMBING = frozenset(
     f"reprise.{name}"
-    for name in ("config", "errors", "registry", "provenance", "paths", "plan", "progress", "locks", "files")
+    for name in (
+        "config",
+        "errors",
+        "registry",
+        "provenance",
+        "paths",
+        "plan",
+        "progress",
+        "locks",
+        "files",
+    )
 )
 
 

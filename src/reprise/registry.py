@@ -43,6 +43,5 @@ def load(kind: str, name: str) -> ModuleType:
 def method_settings(name: str) -> type[Strict]:
     """Return the settings model of a method, without importing torch."""
     module_path("method", name)
-    settings = importlib.import_module(f"reprise.settings.{name}").Settings
-    assert issubclass(settings, Strict)
+    settings: type[Strict] = importlib.import_module(f"reprise.settings.{name}").Settings
     return settings

@@ -7,6 +7,7 @@ import io
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -57,9 +58,10 @@ def _evaluate_one(context: Context, name: str, digest: str) -> None:
     result: Result = registry.load("evaluator", settings.kind).evaluate(context, settings, name)
     seconds = time.monotonic() - started
     record = _record(job, name, digest, result, seconds)
-    arrays = {measured.metric: measured.statistics for measured in result.metrics}
+    arrays: dict[str, Any] = {m.metric: m.statistics for m in result.metrics}
+    arrays |= result.pictures
     packed = io.BytesIO()
-    np.savez_compressed(packed, **arrays, **result.pictures)
+    np.savez_compressed(packed, **arrays)
     write_atomic(context.state_folder / f"{name}.npz", packed.getvalue())
     write_atomic(context.state_folder / f"{name}.json", json.dumps(record, indent=2) + "\n")
     shown = ", ".join(f"{m['metric']} {m['value']:.2f}" for m in record["metrics"])

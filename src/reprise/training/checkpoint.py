@@ -7,7 +7,7 @@ edited run never resumes an old one and no workflow tool deletes them.
 import hashlib
 import shutil
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import torch
 
@@ -50,7 +50,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     try:
         with atomic(path) as stream:
             hashing = _Hashing(stream)
-            torch.save(state, hashing)
+            torch.save(state, cast(BinaryIO, hashing))
             # The digest is there before the name is: a checkpoint without one is never seen.
             write_atomic(_digest_file(path), hashing.sha.hexdigest())
     except OSError as error:

@@ -37,7 +37,8 @@ def set_determinism(threads: int) -> None:
     """Fix the thread count and refuse operations whose result can vary between two calls."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, changes nothing
+    # Filling memory that an operation is about to overwrite costs time and changes nothing.
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
 
 
 def load_data(project: Project, alias: str, split: str) -> ImageSet:

@@ -42,7 +42,7 @@ class Key:
     def seed_everything(self) -> None:
         """Seed the global generators of Python, NumPy and torch, for libraries that use them."""
         random.seed(self.seed)
-        np.random.seed(self.seed % 2**32)  # noqa: NPY002 (libraries read the legacy generator)
+        np.random.seed(self.seed % 2**32)
         torch.manual_seed(self.seed)
 
 
@@ -85,9 +85,6 @@ class Draws:
             block = kind(BLOCK, *shape, generator=generator, device=self.device)
             blocks.append(block[: self.count - first])
         return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
-
-
-
 
 
 def share_of_batch(batch_size: int, rank: int, world: int) -> tuple[int, int]:

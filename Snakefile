@@ -1,0 +1,68 @@
+# What runs, in which order, and when again. The science is `python -m reprise`, which each rule
+# calls and which works without Snakemake; what to build stands in params/.
+#
+#   snakemake --cores all                         every headline table, the report, MLflow
+#   snakemake --cores all can                     the tables of one paper
+#   snakemake --cores all sweeps                  every run and table there is
+#   snakemake --cores all --config scale=smoke    another scale than params/config.yaml says
+#   snakemake -n                                  what would run, and why
+from snakemake.utils import min_version
+
+min_version("9.14")
+
+
+# Reads and checks params/ before any job. There is no `configfile:` because params/config.yaml is
+# read there, too, with the mistakes in it named.
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        headline_results(),
+        REPORT,
+        TRACKED,
+    message:
+        "all: tables, report and MLflow are built"
+
+
+# one target per paper: its tables
+for slug in project.papers:
+
+    rule:
+        name:
+            slug
+        input:
+            headline_results(slug),
+        message:
+            f"{slug}: its tables are built"
+
+
+rule sweeps:
+    input:
+        all_results(),
+    message:
+        "sweeps: every run and table is built; `snakemake --cores all` puts them into the report"
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/track.smk"
+
+
+localrules:
+    all,
+    table,
+    report,
+    track,
+
+
+onstart:
+    refuse_second_driver()
+
+
+onerror:
+    print(AFTER_A_FAILURE, file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Data: index-addressable sets, batched augmentation."""

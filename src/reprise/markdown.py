@@ -1,0 +1,159 @@
+"""Renders a table (the JSON object of `reprise.tables`) as Markdown for people."""
+
+from collections.abc import Iterator
+
+from reprise.config import Json
+
+
+def number(value: float, unit: str, sign: bool = False) -> str:
+    """Return a number for people: percentages to one decimal, all else to four digits."""
+    return f"{value:{'+' if sign else ''}z{'.1f' if unit == '%' else '.4g'}}"
+
+
+def interval(estimate: Json, unit: str, sign: bool = False) -> str:
+    """Return 'value [low, high]' of an estimate."""
+    value, low, high = (number(estimate[key], unit, sign) for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def printed_columns(table: Json) -> set[str]:
+    """Return the keys of the columns for which the paper printed any number."""
+    rows = table["rows"]
+    return {key for row in rows for key, cell in row["cells"].items() if cell["published"]}
+
+
+def scale_line(table: Json) -> str:
+    """Return the line that says at which scale a table's own numbers were made."""
+    scale = table["scale"]
+    return f"scale {scale['scale']}: {scale['about']}; seeds: {table['seeds']}"
+
+
+def kinds(table: Json, part: str) -> list[str]:
+    """Return what the intervals of ``ours`` or ``gain`` cover, in words, each once."""
+    found = (cell[part] for row in table["rows"] for cell in row["cells"].values())
+    return list(dict.fromkeys(estimate["kind"] for estimate in found if estimate))
+
+
+def legend(table: Json) -> list[str]:
+    """Return what the numbers and intervals of a table are, a sentence each."""
+    what = {"ours": "ours: mean over seeds", "gain": f"gain: paired, over {table['baseline']}"}
+    lines = [
+        f"{text} [95 % interval: {'; '.join(kinds(table, part))}]."
+        for part, text in what.items()
+        if kinds(table, part)
+    ]
+    if any(kind.startswith("test images") for kind in kinds(table, "ours")):
+        lines.append(
+            "An interval over test images leaves out how far another seed would move the number."
+        )
+    return lines
+
+
+def render(table: Json) -> str:
+    """Return the whole Markdown page of a table."""
+    paragraphs = [
+        f"# {table['title']}",
+        f"{table['paper_title']} (arXiv {table['arxiv']}), {table['printed']}",
+        *([table["about"]] if table["about"] else []),
+        scale_line(table),
+    ]
+    if not table["scale"]["result"]:
+        paragraphs.append("**plumbing check, not a result**")
+    paragraphs += ["\n".join(_grid(table)), *legend(table)]
+    if table["baseline"] and kinds(table, "gain"):
+        paragraphs.append(f"## Paired gain over {table['baseline']}")
+        paragraphs.append("\n".join(_gains(table)))
+    for title, lines in (
+        ("Deviations from the paper", deviations(table)),
+        ("Cells without a number of ours", statuses(table)),
+        ("Sources of the published numbers", sources(table)),
+    ):
+        if lines:
+            paragraphs += [f"## {title}", "\n".join(f"- {line}" for line in lines)]
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _table(head: list[str], body: list[list[str]]) -> Iterator[str]:
+    yield _line(head)
+    yield "|---|" + "---:|" * (len(head) - 1)
+    yield from map(_line, body)
+
+
+def _head(column: Json) -> str:
+    return f"{column['label']} ({column['unit']})"
+
+
+def _grid(table: Json) -> Iterator[str]:
+    """One line per row; for each metric what was printed (if anything was) and ours."""
+    shown, head = printed_columns(table), ["row"]
+    for column in table["columns"]:
+        name = _head(column)
+        head += [f"{name}, published", f"{name}, ours"] if column["key"] in shown else [name]
+    body = [[row["label"], *_cells(row, table["columns"], shown)] for row in table["rows"]]
+    return _table(head, body)
+
+
+def _cells(row: Json, columns: list[Json], shown: set[str]) -> Iterator[str]:
+    for column in columns:
+        cell = row["cells"][column["key"]]
+        if column["key"] in shown:
+            yield cell["published"]["text"] if cell["published"] else ""
+        yield _ours(row, cell, column["unit"])
+
+
+def _ours(row: Json, cell: Json, unit: str) -> str:
+    if cell["ours"]:
+        return interval(cell["ours"], unit) + ("" if cell["status"] == "measured" else " (partial)")
+    return cell["status"].split(":")[0] if row["run"] else ""
+
+
+def _gains(table: Json) -> Iterator[str]:
+    columns = table["columns"]
+    body = [
+        [row["label"], *(_gain(row["cells"][column["key"]], column["unit"]) for column in columns)]
+        for row in table["rows"]
+        if any(cell["gain"] for cell in row["cells"].values())
+    ]
+    return _table(["row", *map(_head, columns)], body)
+
+
+def _gain(cell: Json, unit: str) -> str:
+    return interval(cell["gain"], unit, sign=True) if cell["gain"] else ""
+
+
+def deviations(table: Json) -> list[str]:
+    rows = ((row["label"], text) for row in table["rows"] for text in row["deviations"])
+    return [*table["deviations"], *(f"{label}: {text}" for label, text in rows)]
+
+
+def statuses(table: Json) -> list[str]:
+    """Why cells of rows with a run hold no number, or one of fewer seeds than asked for."""
+    return [
+        f"{row['label']}, {column['label']}: {row['cells'][column['key']]['status']}"
+        for row in table["rows"]
+        for column in table["columns"]
+        if row["run"] and row["cells"][column["key"]]["status"] != "measured"
+    ]
+
+
+def sources(table: Json) -> list[str]:
+    """Each source of a printed number, with how it is known and the rows taken from it."""
+    rows: dict[tuple[str, str, str, str], dict[str, None]] = {}
+    for row in table["rows"]:
+        for cell in row["cells"].values():
+            if printed := cell["published"]:
+                about = (
+                    printed["source"],
+                    printed["confidence"],
+                    printed["dataset"],
+                    printed["split"],
+                )
+                rows.setdefault(about, {})[printed["row"]] = None
+    return [
+        f"{source} ({confidence}; {dataset}, {split}): {', '.join(names)}"
+        for (source, confidence, dataset, split), names in rows.items()
+    ]

@@ -1,0 +1,208 @@
+"""Gathers tables, curves, pictures and provenance into one self-contained HTML page."""
+
+import base64
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from reprise import markdown, results, tables
+from reprise.config import Json, Project
+from reprise.files import write_atomic
+from reprise.plan import RunJob, TableJob, run_jobs, table_jobs
+from reprise.report import pictures, plots
+
+_HERE = Path(__file__).parent
+
+
+def inputs(project: Project) -> list[Path]:
+    """Return the files of headline tables and runs that the report reads."""
+    files = [job.outputs[2] for job in table_jobs(project, headline_only=True)]
+    for job in run_jobs(project, headline_only=True):
+        files += [job.folder / "meta.json", job.folder / "log.jsonl"]
+        evaluators = project.paper(job.slug).evaluators
+        for name in job.run.evaluate:
+            files.append(job.eval_folder / f"{name}.json")
+            if evaluators[name].kind == "gallery":
+                files.append(job.eval_folder / f"{name}.npz")
+    return files
+
+
+def build(project: Project) -> Path:
+    """Write results/<scale>/report/index.html and return its path.
+
+    Shows whatever is finished and current; tables and runs that are not are named as such. Raises
+    ResultError where a file is damaged.
+    """
+    path = project.results / "report" / "index.html"
+    write_atomic(path, render(project))
+    return path
+
+
+def render(project: Project) -> str:
+    """Return the whole page as text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        data_uri=_data_uri,
+        number=markdown.number,
+        interval=markdown.interval,
+        duration=duration,
+        count=_count,
+    )
+    runs = {slug: _finished_runs(project, slug) for slug in project.papers}
+    return environment.get_template("template.html").render(
+        scale=project.scale,
+        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 (our files)
+        script=Markup((_HERE / "script.js").read_text(encoding="utf-8")),  # noqa: S704
+        built=time.strftime("%Y-%m-%d %H:%M"),
+        summary=_summary([run for found in runs.values() for run in found]),
+        papers=[_paper(project, slug, found) for slug, found in runs.items()],
+    )
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run whose files are there and current, with what its evaluators wrote."""
+
+    job: RunJob
+    meta: Json
+    evaluations: dict[str, Json]
+
+    @property
+    def anchor(self) -> str:
+        """Where in the page this run's provenance stands."""
+        return f"run-{self.job.slug}-{self.job.name}-{self.job.seed}"
+
+    @property
+    def evaluation_seconds(self) -> float:
+        return float(sum(one["seconds"] for one in self.evaluations.values()))
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands that make this run and its evaluations anew."""
+        made = (one["command"] for one in self.evaluations.values())
+        return list(dict.fromkeys([self.meta["command"], *made]))
+
+
+def _finished_runs(project: Project, slug: str) -> list[FinishedRun]:
+    found = []
+    for job in run_jobs(project):
+        if job.slug != slug or not (job.folder / "meta.json").is_file():
+            continue
+        meta = results.read_meta(job)
+        if meta["digest"] == job.digest:
+            found.append(FinishedRun(job, meta, dict(_evaluations(job))))
+    return found
+
+
+def _evaluations(job: RunJob) -> Iterator[tuple[str, Json]]:
+    for name in job.run.evaluate:
+        if (job.eval_folder / f"{name}.json").is_file():
+            evaluation = results.read_evaluation(job, name)
+            if evaluation["digest"] == job.eval_digest(name):
+                yield name, evaluation
+
+
+def _summary(runs: Sequence[FinishedRun]) -> Json:
+    """Return what was run, what it cost, and on what: for the opening of the page."""
+    versions: dict[str, set[str]] = {}
+    for run in runs:
+        for name, version in run.meta["versions"].items():
+            versions.setdefault(name, set()).add(version)
+    machines = [
+        f"{meta.get('processor') or 'unnamed processor'}, {meta['device']}, {meta['precision']}, "
+        f"{_count(meta['threads'], 'thread')}"
+        for meta in (run.meta for run in runs)
+    ]
+    return {
+        "runs": len(runs),
+        "trained": sum(run.meta["steps"] > 0 for run in runs),
+        "evaluations": sum(len(run.evaluations) for run in runs),
+        "training_seconds": sum(run.meta["wall_seconds"] for run in runs),
+        "evaluation_seconds": sum(run.evaluation_seconds for run in runs),
+        "versions": {name: ", ".join(sorted(found)) for name, found in versions.items()},
+        "machines": list(dict.fromkeys(machines)),
+    }
+
+
+def _paper(project: Project, slug: str, runs: Sequence[FinishedRun]) -> Json:
+    paper = project.paper(slug)
+    logs = [(run, results.read_log(run.job.folder / "log.jsonl")) for run in runs]
+    trained = [(run.job, lines) for run, lines in logs if lines]
+    styles = {name: n for n, name in enumerate(dict.fromkeys(job.name for job, _ in trained))}
+    curves = [plots.Curve(job.name, job.seed, styles[job.name], lines) for job, lines in trained]
+    first_seeds = {run.job.name: run for run in reversed(runs)}
+    return {
+        "paper": paper,
+        "tables": [_table(job) for job in table_jobs(project) if job.slug == slug],
+        "curves": list({curve.run: curve for curve in curves}.values()),
+        "panels": [
+            {"title": panel.title, "svg": Markup(panel.svg)}  # noqa: S704 (escaped by plots)
+            for panel in plots.panels(curves)
+        ],
+        "galleries": [g for run in runs if run in first_seeds.values() for g in _galleries(run)],
+        "runs": runs,
+        "missing": sum(job.slug == slug for job in run_jobs(project, headline_only=True))
+        - sum(run.job.run.headline for run in runs),
+    }
+
+
+def _table(job: TableJob) -> Json:
+    """Return a table for the template, or why there is none to show."""
+    path = job.outputs[2]
+    shown: dict[str, Any] = {"name": job.name, "definition": job.table, "table": None}
+    if not path.is_file():
+        how = "" if job.table.headline else ": sweep table, build with `snakemake sweeps`"
+        return {**shown, "status": f"not built yet{how}"}
+    table = tables.load(path)
+    if table["digest"] != job.digest:
+        return {**shown, "status": "stale, made by other settings, sources or data: build again"}
+    printed = markdown.printed_columns(table)
+    return {
+        **shown,
+        "status": "",
+        "table": table,
+        "columns": [{**column, "printed": column["key"] in printed} for column in table["columns"]],
+        "groups": [
+            [row for row in table["rows"] if row["run"]],
+            [row for row in table["rows"] if not row["run"]],
+        ],
+        "legend": markdown.legend(table),
+        "deviations": markdown.deviations(table),
+        "sources": markdown.sources(table),
+    }
+
+
+def _galleries(run: FinishedRun) -> Iterator[Json]:
+    """Yield the pictures that a run's evaluators drew."""
+    for name, evaluation in run.evaluations.items():
+        if strips := list(pictures.strips(run.job, name, evaluation)):
+            yield {"run": run, "strips": strips}
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for people: '4.2 s', '3 min 20 s', '2 h 5 min'."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,68 @@
+"""The image arrays that evaluators leave behind, as PNG strips."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from reprise import results
+from reprise.config import Json
+from reprise.plan import RunJob
+from reprise.results import ResultError
+
+_HEIGHT = 96  # images are enlarged to at least so many pixels
+_GAP = 6  # transparent pixels between two images
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Images of one kind side by side, such as all reconstructions."""
+
+    array: str
+    label: str
+    count: int
+    png: bytes
+
+
+def strips(job: RunJob, evaluator: str, evaluation: Json) -> Iterator[Strip]:
+    """Yield the strips of an evaluation, in its order; none where it drew no pictures.
+
+    Raises ResultError naming the file where an array is missing or is no row of images.
+    """
+    pictures = evaluation.get("pictures", [])
+    if not pictures:
+        return
+    path = job.eval_folder / f"{evaluator}.npz"
+    arrays = results.read_arrays(path, [picture["array"] for picture in pictures])
+    for picture in pictures:
+        name = picture["array"]
+        try:
+            png = strip(arrays[name])
+        except ValueError as error:
+            raise ResultError(f"{path}: {name}: {error}") from None
+        yield Strip(name, picture["label"], len(arrays[name]), png)
+
+
+def strip(images: NDArray[np.generic]) -> bytes:
+    """Return a PNG of uint8 [k, H, W] or [k, H, W, 3] side by side, enlarged pixel by pixel.
+
+    Raises ValueError for arrays of other shapes or types.
+    """
+    pictures = images.ndim in (3, 4) and images.shape[3:] in ((), (3,)) and images.size
+    if images.dtype != np.uint8 or not pictures:
+        raise ValueError(
+            f"expected uint8 [k, H, W] or [k, H, W, 3], got {images.dtype} {list(images.shape)}"
+        )
+    factor = max(1, -(-_HEIGHT // images.shape[1]))
+    enlarged = images.repeat(factor, axis=1).repeat(factor, axis=2)
+    tiles = [Image.fromarray(one).convert("RGBA") for one in enlarged]
+    width, height = tiles[0].size
+    sheet = Image.new("RGBA", (len(tiles) * (width + _GAP) - _GAP, height), (0, 0, 0, 0))
+    for index, tile in enumerate(tiles):
+        sheet.paste(tile, (index * (width + _GAP), 0))
+    stream = io.BytesIO()
+    sheet.save(stream, format="PNG", optimize=True)
+    return stream.getvalue()

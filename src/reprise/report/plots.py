@@ -1,0 +1,120 @@
+"""Curves as SVG that takes the page's own text colour."""
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+from markupsafe import escape
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from reprise.config import Json
+
+# Each at least 3.9:1 against white and against the dark page; dashes help where colour does not.
+COLOURS = (
+    "#3b82c4",
+    "#c26a06",
+    "#2a9068",
+    "#c2528b",
+    "#8b6fd1",
+    "#8f7722",
+    "#d1493f",
+    "#44858f",
+)
+DASHES = ("", "5 2", "1.5 1.5", "6 2 1.5 2")
+
+_INK = "#0a0b0c"  # stands for the page's text colour until the SVG is finished
+_NOT_CURVES = {"step", "images", "lr"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The log of one run and seed; ``style`` is the run's number, for colour and dashes."""
+
+    run: str
+    seed: int
+    style: int
+    lines: Sequence[Json]
+
+    @property
+    def colour(self) -> str:
+        return COLOURS[self.style % len(COLOURS)]
+
+    @property
+    def dashes(self) -> str:
+        """SVG dash pattern; another one for each round through the colours."""
+        return DASHES[self.style // 2 % len(DASHES)]
+
+    @property
+    def dash_pixels(self) -> str:
+        """The dashes at the width of the legend's line, where matplotlib scales its own."""
+        return " ".join(str(2.5 * float(part)) for part in self.dashes.split())
+
+    def points(self, term: str) -> tuple[list[float], list[float]]:
+        """Return the steps and values at which a term was logged."""
+        found = [(line["step"], line[term]) for line in self.lines if _is_number(line.get(term))]
+        return [step for step, _ in found], [value for _, value in found]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One term of the logs over steps, for all runs that log it."""
+
+    title: str
+    svg: str
+
+
+def panels(curves: Sequence[Curve]) -> list[Panel]:
+    """Return a panel for each logged number but the learning rate, in the order of the logs."""
+    terms = dict.fromkeys(
+        key
+        for curve in curves
+        for line in curve.lines
+        for key, value in line.items()
+        if key not in _NOT_CURVES and _is_number(value)
+    )
+    return [_panel(term, curves) for term in terms]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _panel(term: str, curves: Sequence[Curve]) -> Panel:
+    head, _, tail = term.partition("_")
+    title = f"{head}: {tail.replace('_', ' ')}" if tail else head
+    told = []
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": term, "font.size": 9}):
+        figure = Figure(figsize=(4.4, 2.6), layout="constrained")
+        axes = figure.subplots()
+        for curve in curves:
+            steps, values = curve.points(term)
+            if steps:
+                dashes = (0, [float(part) for part in curve.dashes.split()] or None)
+                (line,) = axes.plot(steps, values, color=curve.colour, linestyle=dashes)
+                line.set(linewidth=1.6, marker="o" if len(steps) == 1 else "")
+                told.append(f"{curve.run} from {values[0]:.3g} to {values[-1]:.3g}")
+        axes.set_xlabel("step", color=_INK)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axes.tick_params(colors=_INK)
+        axes.grid(color=_INK, alpha=0.12, linewidth=0.8)
+        for side, spine in axes.spines.items():
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set(color=_INK, alpha=0.4)
+        return Panel(title, _as_svg(figure, f"{title} over steps: {'; '.join(told)}"))
+
+
+def _as_svg(figure: Figure, alt: str) -> str:
+    """Return an <svg> that scales with its container and describes itself."""
+    stream = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
+    svg = stream.getvalue()
+    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)

@@ -1,0 +1,138 @@
+"""Reads finished result files; one that is damaged is named, never half believed."""
+
+import json
+import math
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from reprise import reduce
+from reprise.config import Json
+from reprise.errors import RepriseError
+from reprise.plan import RunJob
+from reprise.reduce import Statistics
+
+
+class ResultError(RepriseError):
+    """A result file is damaged, or contradicts itself."""
+
+
+_MEND = "delete it and build again: `snakemake --cores all`"
+
+
+def read_json(path: Path, keys: Iterable[str] = ()) -> Json:
+    """Read a JSON object that has keys; raise ResultError naming the file and what is wrong."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path}: not readable as JSON ({error}); {_MEND}") from None
+    if not isinstance(value, dict):
+        raise ResultError(f"{path}: expected a JSON object; {_MEND}")
+    missing = [key for key in keys if key not in value]
+    if missing:
+        raise ResultError(f"{path}: has no {', '.join(missing)}; {_MEND}")
+    return value
+
+
+def read_log(path: Path) -> list[Json]:
+    """Read a curve, one JSON object a line; raise ResultError naming the file and line."""
+    lines = []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path}: not readable ({error}); {_MEND}") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            raise ResultError(f"{path}, line {number}: not JSON ({error}); {_MEND}") from None
+        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
+            raise ResultError(f"{path}, line {number}: has no whole number 'step'; {_MEND}")
+        lines.append(entry)
+    return lines
+
+
+def read_arrays(path: Path, names: Iterable[str]) -> dict[str, Statistics]:
+    """Read named arrays of an .npz; raise ResultError naming the file and what is wrong."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in names}
+    except KeyError as error:
+        raise ResultError(f"{path}: has no array {error}; {_MEND}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ResultError(f"{path}: not readable as .npz ({error}); {_MEND}") from None
+
+
+def read_meta(job: RunJob) -> Json:
+    """Read how a run came about (its meta.json)."""
+    keys = ("digest", "seed", "steps", "wall_seconds", "command", "versions", "data")
+    return read_json(job.folder / "meta.json", keys)
+
+
+def read_evaluation(job: RunJob, evaluator: str) -> Json:
+    """Read what an evaluator wrote about a run, without its arrays."""
+    keys = ("digest", "run_digest", "data", "metrics", "seconds", "command")
+    return read_json(job.eval_folder / f"{evaluator}.json", keys)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of one seed, with the per-image statistics (first axis n) it was made of.
+
+    Two of them pair image by image where ``data`` (digest and split of the test data) is equal.
+    """
+
+    value: float
+    n: int
+    data: tuple[str, str]
+    reduce: str
+    statistics: Statistics
+
+
+def read_metric(job: RunJob, evaluator: str, metric: str) -> Measured:
+    """Read one metric with its statistics, made anew from them.
+
+    Raises ResultError where either file is damaged or the number written is not the one that the
+    statistics give.
+    """
+    path = job.eval_folder / f"{evaluator}.json"
+    evaluation = read_evaluation(job, evaluator)
+    entry = _entry(path, evaluation["metrics"], metric)
+    arrays = path.with_suffix(".npz")
+    statistics = read_arrays(arrays, [entry["statistics"]])[entry["statistics"]]
+    if statistics.ndim == 0 or len(statistics) != entry["n"]:
+        raise ResultError(
+            f"{arrays}: {entry['statistics']} has shape {statistics.shape}, but {path.name} "
+            f"says n = {entry['n']}; {_MEND}"
+        )
+    try:
+        value = reduce.apply(entry["reduce"], statistics)
+    except (RepriseError, ValueError) as error:
+        raise ResultError(f"{path}: {metric}: {error}; {_MEND}") from None
+    if not math.isclose(value, entry["value"], rel_tol=1e-9, abs_tol=1e-12):
+        raise ResultError(
+            f"{path}: {metric} = {entry['value']}, but the statistics in {arrays.name} "
+            f"give {value}; {_MEND}"
+        )
+    data = (str(evaluation["data"].get("digest")), str(evaluation["data"].get("split")))
+    return Measured(value, entry["n"], data, entry["reduce"], statistics)
+
+
+def _entry(path: Path, metrics: object, metric: str) -> Json:
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "value": (int, float),
+        "n": int,
+        "reduce": str,
+        "statistics": str,
+    }
+    for entry in metrics if isinstance(metrics, list) else []:
+        if isinstance(entry, dict) and entry.get("metric") == metric:
+            for key, kind in kinds.items():
+                if not isinstance(entry.get(key), kind):
+                    wrong = f"{key} = {entry.get(key)!r} is not allowed"
+                    raise ResultError(f"{path}: metric {metric}: {wrong}; {_MEND}")
+            return entry
+    raise ResultError(f"{path}: has no metric {metric!r}; {_MEND}")

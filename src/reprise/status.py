@@ -1,0 +1,204 @@
+"""What is built, what is stale and why, and what is missing: by digest, not by date.
+
+The one judge of that, for the plan shown before a run, for `reprise status` and for `reprise pull`.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TextIO, cast
+
+from reprise import plan, provenance
+from reprise.config import Json, Project
+from reprise.plan import RunJob, TableJob
+
+State = Literal["current", "stale", "missing"]
+STATES: tuple[State, ...] = ("current", "stale", "missing")
+
+
+@dataclass(frozen=True)
+class Item:
+    """The files of one job, and how they stand to the present settings, sources and data."""
+
+    step: str
+    paper: str
+    key: str
+    files: tuple[Path, ...]
+    state: State
+    why: str = ""
+    headline: bool = True
+
+
+def summary(project: Project) -> list[Item]:
+    """Return every data set, run, evaluation and table, in the order in which they are built.
+
+    Something is current only when all that it was made from is current, too.
+    """
+    judge = _Judge(project)
+    jobs = plan.run_jobs(project)
+    return [
+        *(judge.data(folder) for folder in _data_folders(project)),
+        *(judge.run(job) for job in jobs),
+        *(judge.evaluations(job) for job in jobs if job.run.evaluate),
+        *(judge.table(job) for job in plan.table_jobs(project)),
+    ]
+
+
+def current_sweeps(job: TableJob) -> list[Path]:
+    """Return the evaluation files of a table's sweep rows, as far as they are current."""
+    judge = _Judge(job.project)
+    return [
+        job_.eval_folder / f"{evaluator}.{ending}"
+        for job_, evaluator in job.evaluations()
+        if not job_.run.headline and judge.evaluations(job_).state == "current"
+        for ending in ("json", "npz")
+    ]
+
+
+def print_status(project: Project, stream: TextIO = sys.stdout) -> None:
+    """Print one line per paper and step, with counts, and one per stale job, with the reason."""
+    items = summary(project)
+    for line in _lines(project, items):
+        print(line, file=stream, flush=True)
+
+
+class _Judge:
+    """Judges jobs once each; those that build on others ask for the others' verdict first."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._known: dict[tuple[object, ...], Item] = {}
+
+    def data(self, folder: Path) -> Item:
+        file = folder / "manifest.json"
+        wanted = [d.args for d in self.project.scale.datasets.values() if d.name == folder.name]
+        why = "" if _read(file).get("args") in wanted else "prepared with other settings"
+        return Item("data", "", folder.name, (file,), _state([file], why), why)
+
+    def run(self, job: RunJob) -> Item:
+        key = ("train", job.slug, job.name, job.seed)
+        if key not in self._known:
+            self._known[key] = self._item("train", job, job.outputs, self._why_run(job))
+        return self._known[key]
+
+    def evaluations(self, job: RunJob) -> Item:
+        key = ("evaluate", job.slug, job.name, job.seed)
+        if key not in self._known:
+            why = self._why_evaluations(job)
+            self._known[key] = self._item("evaluate", job, job.eval_outputs, why)
+        return self._known[key]
+
+    def table(self, job: TableJob) -> Item:
+        above = [self.evaluations(run) for run in job.run_jobs if run.run.headline]
+        why = _first_stale(above)
+        meta = _read(next(path for path in job.outputs if path.suffix == ".json"))
+        if not why and meta.get("digest") != job.digest:
+            why = "its definition, the published numbers or its sources changed"
+        state = _state(job.outputs, why)
+        files = tuple(job.outputs)
+        return Item("table", job.slug, job.name, files, state, why, job.table.headline)
+
+    def _item(self, step: str, job: RunJob, files: list[Path], why: str) -> Item:
+        key = f"{job.name} seed {job.seed}"
+        state = _state(files, why)
+        return Item(step, job.slug, key, tuple(files), state, why, job.run.headline)
+
+    def _why_run(self, job: RunJob) -> str:
+        meta = _read(job.folder / "meta.json")
+        if meta.get("digest") != job.digest:
+            return _what_changed(job, meta)
+        above = [] if job.init_job is None else [self.run(job.init_job)]
+        return _first_stale(above) or self._why_data(meta)
+
+    def _why_evaluations(self, job: RunJob) -> str:
+        if why := _first_stale([self.run(job)]):
+            return why
+        for name in job.run.evaluate:
+            result = _read(job.eval_folder / f"{name}.json")
+            if result.get("digest") != job.eval_digest(name):
+                return f"settings or sources of {name} changed"
+            if why := self._why_data(result):
+                return why
+        return ""
+
+    def _why_data(self, result: Json) -> str:
+        """Say whether a result was made from other data than are here; absent data say nothing, so
+        that results made elsewhere can be pulled without their data."""
+        made_from = result["data"]
+        folder = self.project.data_root / made_from["name"]
+        manifest = _read(folder / "manifest.json")
+        if self.data(folder).state == "missing":
+            return ""
+        present = provenance.digest_of({"set": manifest["digest"], "split": made_from["split"]})
+        return "" if present == made_from["digest"] else f"data set {folder.name} changed"
+
+
+def _state(files: Iterable[Path], why: str) -> State:
+    if not all(path.is_file() for path in files):
+        return "missing"
+    return "stale" if why else "current"
+
+
+def _first_stale(items: Iterable[Item]) -> str:
+    return next((f"{i.step} {i.key} is {i.state}" for i in items if i.state != "current"), "")
+
+
+def _data_folders(project: Project) -> list[Path]:
+    return sorted({plan.data_folder(project, alias) for alias in project.scale.datasets})
+
+
+def _read(path: Path) -> Json:
+    """Read a JSON object; one that is absent or damaged says nothing and so is never current."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return cast(Json, value) if isinstance(value, dict) else {}
+
+
+def _what_changed(job: RunJob, meta: Json) -> str:
+    """Name the settings, or else the source files, that differ from those that made a run."""
+    if not meta:
+        return "meta.json is unreadable"
+    changed = list(_differences(meta.get("spec", {}), job.spec))
+    package = Path(provenance.__file__).parent
+    present = {str(p.relative_to(package)): provenance.digest_of_file(p) for p in job.sources}
+    changed += [f"source {path}" for path, _, _ in _pairs(meta.get("sources", {}), present)]
+    shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if changed[3:] else "")
+    return f"changed: {shown}" if changed else "its digest differs"
+
+
+def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key, before, after in _pairs(old, new):
+            yield from _differences(before, after, f"{where}.{key}" if where else key)
+    elif where == "init_from":
+        yield "the run it starts from"
+    else:
+        yield f"{where.removeprefix('config.')} {json.dumps(old)} -> {json.dumps(new)}"
+
+
+def _pairs(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            yield key, old.get(key), new.get(key)
+
+
+def _lines(project: Project, items: list[Item]) -> Iterator[str]:
+    scale = project.scale
+    yield f"Reprise, scale {scale.scale}: {scale.about}"
+    yield f"  {'':<20}" + "".join(f"{word:>9}" for word in ("total", "done", "stale", "missing"))
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        sweep = "" if item.headline else " (sweeps)"
+        groups.setdefault(f"{item.paper} {item.step}".strip() + sweep, []).append(item)
+    for name, group in groups.items():
+        counts = Counter(item.state for item in group)
+        numbers = (len(group), *(counts[state] for state in STATES))
+        yield f"  {name:<20}" + "".join(f"{number:>9}" for number in numbers)
+    for item in items:
+        if item.state == "stale":
+            yield f"  stale: {item.step} {item.paper}/{item.key}: {item.why}"

@@ -1,0 +1,261 @@
+"""Builds a table: the printed numbers beside those that runs here made.
+
+The JSON holds all that the report and MLflow show; the CSV is for other programs, the Markdown for
+people. A printed number never fills a cell of ours.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from reprise import intervals, markdown, published, results
+from reprise.config import Json, Metric, Row
+from reprise.files import write_atomic
+from reprise.intervals import Estimate
+from reprise.plan import RunJob, TableJob, split_run
+from reprise.results import Measured
+
+CSV_COLUMNS = (
+    "row",
+    "metric",
+    "published",
+    "published_source",
+    "published_confidence",
+    "ours",
+    "ci_low",
+    "ci_high",
+    "interval",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "seeds",
+    "n",
+    "scale",
+    "status",
+    "run_digests",
+    "deviations",
+)
+
+MEASURED = "measured"
+PUBLISHED_ONLY = "published only"
+
+
+def build(job: TableJob) -> None:
+    """Write tables/<table>.csv, .md and .json of a table, each whole or not at all.
+
+    Raises ResultError where an evaluation is damaged or its number is not the one its statistics
+    give, ConfigError where the published CSV is wrong. What was not run is said in the cell.
+    """
+    table = assemble(job)
+    csv_file, markdown_file, json_file = job.outputs
+    write_atomic(csv_file, as_csv(table))
+    write_atomic(markdown_file, markdown.render(table))
+    write_atomic(json_file, json.dumps(table, indent=1, ensure_ascii=False) + "\n")
+
+
+def load(path: Path) -> Json:
+    """Read a table's JSON; raise ResultError where it is damaged."""
+    return results.read_json(path, ("paper", "table", "digest", "scale", "columns", "rows"))
+
+
+def assemble(job: TableJob) -> Json:
+    """Return a table as one JSON object: what it is, its columns, and its rows of cells."""
+    table, scale = job.table, job.project.scale
+    paper = job.project.paper(job.slug)
+    return {
+        "paper": job.slug,
+        "paper_title": paper.title,
+        "arxiv": paper.arxiv,
+        "table": job.name,
+        "title": table.title,
+        "printed": table.printed,
+        "about": table.about,
+        "headline": table.headline,
+        "digest": job.digest,
+        "scale": {"scale": scale.scale, "about": scale.about, "result": scale.result},
+        "seeds": len(scale.seeds),
+        "baseline": table.baseline,
+        "published_file": _published_file(job),
+        "columns": [{"key": key, **metric.model_dump()} for key, metric in table.metrics.items()],
+        "rows": _rows(job),
+        "deviations": list(table.deviations),
+    }
+
+
+def _rows(job: TableJob) -> list[Json]:
+    """Return the rows with their cells; gains refer to the baseline row's numbers."""
+    table = job.table
+    printed = published.of_table(job.project, job.slug, job.name)
+    readings = [
+        {key: _read(job, row, key, metric) for key, metric in table.metrics.items()}
+        for row in table.rows
+    ]
+    labels = [row.label for row in table.rows]
+    baseline = readings[labels.index(table.baseline)] if table.baseline else None
+    rows = []
+    for row, reading in zip(table.rows, readings, strict=True):
+        against = {} if baseline is None or reading is baseline else baseline
+        cells = {
+            key: _cell(printed.get((row.published or "", key)), reading[key], against.get(key))
+            for key in table.metrics
+        }
+        rows.append(
+            {
+                "label": row.label,
+                "run": None if row.run is None else "/".join(split_run(job.slug, row.run)),
+                "published_row": row.published,
+                "deviations": list(row.deviations),
+                "cells": cells,
+            }
+        )
+    return rows
+
+
+class _Reading:
+    """What the runs of a row give for one column: numbers by seed, and why others are missing."""
+
+    def __init__(self, status: str = "") -> None:
+        self.measured: dict[int, Measured] = {}
+        self.provenance: list[Json] = []
+        self.missing: dict[int, str] = {}
+        self._status = status
+
+    @property
+    def status(self) -> str:
+        """`measured`, `published only`, or `not run`, `not measured`, `partial` with the reason."""
+        if self._status:
+            return self._status
+        if not self.missing:
+            return MEASURED
+        reasons = "; ".join(dict.fromkeys(self.missing.values()))
+        if not self.measured:
+            return f"not run: {reasons}"
+        return f"partial: seed {', '.join(map(str, self.missing))} not run: {reasons}"
+
+
+def _read(job: TableJob, row: Row, column: str, metric: Metric) -> _Reading:
+    if row.run is None:
+        return _Reading(PUBLISHED_ONLY)
+    slug, name = split_run(job.slug, row.run)
+    run = job.project.run(slug, name)
+    evaluator = row.evaluators.get(column, metric.evaluator)
+    if evaluator not in run.evaluate:
+        return _Reading(f"not measured: {name} has no {evaluator}")
+    reading = _Reading()
+    for seed in job.project.seeds(run):
+        run_job = RunJob(job.project, slug, name, seed)
+        why = _why_not(run_job, evaluator)
+        if why is None:
+            reading.measured[seed] = results.read_metric(run_job, evaluator, metric.metric)
+            reading.provenance.append(_provenance(run_job, evaluator, reading.measured[seed]))
+        else:
+            reading.missing[seed] = why
+    return reading
+
+
+def _why_not(run_job: RunJob, evaluator: str) -> str | None:
+    """Say why an evaluation has no number to show, or return None where it has."""
+    stem = run_job.eval_folder / evaluator
+    files = [stem.with_suffix(".json"), stem.with_suffix(".npz"), run_job.folder / "meta.json"]
+    for path in files:
+        if path.is_file():
+            continue
+        if not run_job.run.headline:
+            return "sweep row, build with `snakemake sweeps`"
+        return f"{run_job.key} has no {path.name}"
+    if results.read_evaluation(run_job, evaluator)["digest"] != run_job.eval_digest(evaluator):
+        return f"{files[0].name} of {run_job.key} is stale, of other settings, sources or data"
+    return None
+
+
+def _provenance(run_job: RunJob, evaluator: str, measured: Measured) -> Json:
+    """Return what says how one seed's number came about, with the commands that make it anew."""
+    evaluation = results.read_evaluation(run_job, evaluator)
+    return {
+        "run": f"{run_job.slug}/{run_job.name}",
+        "seed": run_job.seed,
+        "evaluator": evaluator,
+        "value": measured.value,
+        "run_digest": evaluation["run_digest"],
+        "eval_digest": evaluation["digest"],
+        "commands": [results.read_meta(run_job)["command"], evaluation["command"]],
+    }
+
+
+def _cell(number: published.Published | None, ours: _Reading, base: _Reading | None) -> Json:
+    estimate = _estimate(ours.measured)
+    gain = _gain(ours.measured, base.measured) if base else None
+    return {
+        "published": asdict(number) if number else None,
+        "ours": asdict(estimate) if estimate else None,
+        "gain": asdict(gain) if gain else None,
+        "seeds": sorted(ours.measured),
+        "n": next((measured.n for measured in ours.measured.values()), None),
+        "status": ours.status,
+        "runs": ours.provenance,
+    }
+
+
+def _estimate(measured: Mapping[int, Measured]) -> Estimate | None:
+    if not measured:
+        return None
+    first = next(iter(measured.values()))
+    return intervals.estimate(first.reduce, [one.statistics for one in measured.values()])
+
+
+def _gain(ours: Mapping[int, Measured], base: Mapping[int, Measured]) -> Estimate | None:
+    """Return the difference over the seeds that both have, on the same test images."""
+    seeds = [seed for seed in ours if seed in base]
+    pairs = [(ours[seed], base[seed]) for seed in seeds]
+    if not pairs or any((a.data, a.n, a.reduce) != (b.data, b.n, b.reduce) for a, b in pairs):
+        return None
+    mine, theirs = zip(*pairs, strict=True)
+    return intervals.estimate(
+        mine[0].reduce, [one.statistics for one in mine], [one.statistics for one in theirs]
+    )
+
+
+def _published_file(job: TableJob) -> str | None:
+    path = job.published_file
+    return None if path is None else str(path.relative_to(job.project.root))
+
+
+def as_csv(table: Json) -> str:
+    """Return a table as CSV, a line per row and metric that was printed or can be measured."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in table["rows"]:
+        for key, cell in row["cells"].items():
+            if row["run"] or cell["published"]:
+                writer.writerow(_csv_line(table, row, key, cell))
+    return stream.getvalue()
+
+
+def _csv_line(table: Json, row: Json, key: str, cell: Json) -> Json:
+    printed, ours, gain = (cell[part] or {} for part in ("published", "ours", "gain"))
+    deviations = [*row["deviations"], *table["deviations"]] if row["run"] else row["deviations"]
+    digests = dict.fromkeys(made["run_digest"][:12] for made in cell["runs"])
+    return {
+        "row": row["label"],
+        "metric": key,
+        "published": printed.get("text"),
+        "published_source": printed.get("source"),
+        "published_confidence": printed.get("confidence"),
+        "ours": ours.get("value"),
+        "ci_low": ours.get("low"),
+        "ci_high": ours.get("high"),
+        "interval": ours.get("kind"),
+        "gain": gain.get("value"),
+        "gain_low": gain.get("low"),
+        "gain_high": gain.get("high"),
+        "seeds": len(cell["seeds"]),
+        "n": cell["n"],
+        "scale": table["scale"]["scale"],
+        "status": cell["status"],
+        "run_digests": " ".join(digests),
+        "deviations": " | ".join(deviations),
+    }

@@ -1,0 +1,270 @@
+"""The engine: exact resume, stop signals, non-finite losses, accumulation, processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import TinyMethod, photos
+from torch import Tensor, nn
+
+from reprise.data.base import ImageSet
+from reprise.errors import ConfigError, Interrupted, NonFiniteError
+from reprise.settings.base import Augment, Optim
+from reprise.training import checkpoint
+from reprise.training.distributed import World
+from reprise.training.loop import Fit, FitSettings, resolve_precision
+from reprise.training.method import Batch, Method
+from reprise.training.optim import Schedule, build_optimizer
+from reprise.training.seeding import Draws, Key
+
+
+AUGMENT = Augment(size=8, crop_scale=(0.5, 1.0), flip=0.5)
+
+
+def settings(**over: Any) -> FitSettings:
+    values: dict[str, Any] = {
+        "steps": 12,
+        "batch_size": 64,
+        "optim": Optim(lr=1e-2, warmup_steps=2, ema_decay=0.9, clip_norm=1.0),
+        "augment": AUGMENT,
+        "log_every": 1,
+    }
+    return FitSettings(**{**values, **over})
+
+
+def make_fit(folder: Path, data: ImageSet | None = None, **over: Any) -> Fit:
+    method = over.pop("method", None) or TinyMethod()
+    return Fit(
+        method, data or photos(), settings(**over), Key(("test",)), folder, World(), "tiny/run"
+    )
+
+
+def weights(fit: Fit) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in fit.method.state_dict().items()}
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture
+def straight(tmp_path: Path) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    fit = make_fit(tmp_path / "straight")
+    state = fit.run()
+    return weights(fit), state.log
+
+
+class StopAt(TinyMethod):
+    """Sends this process a signal in the middle of a step."""
+
+    def __init__(self, step: int, number: int) -> None:
+        super().__init__()
+        self.calls, self.at, self.number = 0, step, number
+
+    def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        self.calls += 1
+        if self.calls == self.at:
+            os.kill(os.getpid(), self.number)
+        return super().forward(batch, draws)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("step", [1, 7])
+def test_a_signal_stops_at_the_step_boundary_and_resume_is_exact(
+    tmp_path: Path,
+    straight: tuple[dict[str, Tensor], list[dict[str, Any]]],
+    number: int,
+    step: int,
+) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match=f"step {step} of 12"):
+        make_fit(tmp_path / "cut", method=StopAt(step, number)).run()
+    assert signal.getsignal(number) == before
+    fit = make_fit(tmp_path / "cut")
+    state = fit.run()
+    assert equal(weights(fit), straight[0])
+    assert state.log == straight[1]
+    assert state.resumed == 1
+    lines = [json.loads(line) for line in state.log_file.read_text().splitlines()]
+    assert lines == straight[1]
+
+
+def test_the_interruption_has_an_exit_code_of_its_own() -> None:
+    assert Interrupted.exit_code == 75
+
+
+def test_workers_do_not_change_the_result(
+    tmp_path: Path, straight: tuple[dict[str, Tensor], list[dict[str, Any]]]
+) -> None:
+    fit = make_fit(tmp_path / "workers", workers=2)
+    fit.run()
+    assert equal(weights(fit), straight[0])
+
+
+def test_a_seed_changes_the_result(
+    tmp_path: Path, straight: tuple[dict[str, Tensor], list[dict[str, Any]]]
+) -> None:
+    fit = make_fit(tmp_path / "other")
+    fit.key = fit.steps._key = Key(("other",))
+    fit.run()
+    assert not equal(weights(fit), straight[0])
+
+
+def test_accumulation_equals_one_large_batch(tmp_path: Path) -> None:
+    """Plain SGD: Adam would magnify rounding where a gradient is almost zero."""
+    optim = Optim(name="sgd", lr=0.1)
+    whole = make_fit(tmp_path / "one", batch_size=128, optim=optim)
+    parts = make_fit(tmp_path / "two", batch_size=128, optim=optim, accumulate=2)
+    logs = [fit.run().log for fit in (whole, parts)]
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(parts)[name], value, rtol=1e-4, atol=1e-6)
+    assert logs[0][-1]["loss"] == pytest.approx(logs[1][-1]["loss"], rel=1e-4)
+
+
+def test_accumulation_is_refused_where_samples_mix(tmp_path: Path) -> None:
+    method = TinyMethod()
+    method.mixes_samples = True
+    with pytest.raises(ConfigError, match="accumulate"):
+        make_fit(tmp_path, method=method, accumulate=2)
+
+
+class PoisonAt(TinyMethod):
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.calls, self.at = 0, step
+
+    def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        losses = super().forward(batch, draws)
+        self.calls += 1
+        if self.calls == self.at:
+            losses["loss"] = losses["loss"] * float("nan")
+        return losses
+
+
+def test_a_loss_that_is_not_finite_stops_at_once_and_can_be_replayed(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError, match=r"step 4 is not finite.*replay"):
+        make_fit(tmp_path, method=PoisonAt(5)).run()
+    record = json.loads((tmp_path / "nonfinite-rank0.json").read_text())
+    assert record["step"] == 4
+    assert len(record["indices"]) == 64
+    fit = make_fit(tmp_path, method=PoisonAt(1))
+    with pytest.raises(RuntimeError, match="nan"):  # anomaly detection names the operation
+        fit.replay()
+    saved = checkpoint.load_newest(tmp_path)
+    assert saved is not None
+    assert saved["step"] == 4
+    assert all(torch.isfinite(value).all() for value in saved["method"].values())
+    make_fit(tmp_path).run()  # the cause mended, the same command goes on
+
+
+def test_schedule_is_a_function_of_the_step() -> None:
+    optim = Optim(lr=0.1, min_lr=0.01, warmup_steps=4)
+    method = TinyMethod()
+    schedule = Schedule(build_optimizer(method, optim), optim, 20)
+    rates = [schedule.set(step) for step in range(20)]
+    assert rates[:3] == pytest.approx([0.025, 0.05, 0.075])
+    import math
+
+    for step in range(4, 20):
+        cosine = 0.01 + (0.1 - 0.01) * (1 + math.cos(math.pi * (step + 1) / 21)) / 2
+        assert rates[step] == pytest.approx(cosine)
+    assert schedule.set(2) == pytest.approx(0.075)
+
+
+def test_biases_and_norms_are_not_decayed() -> None:
+    method = TinyMethod()
+    groups = build_optimizer(method, Optim(lr=0.1, weight_decay=0.3)).param_groups
+    decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    for name, parameter in method.named_parameters():
+        assert (id(parameter) in decayed) == (parameter.ndim > 1), name
+
+
+def test_layer_decay_lowers_the_rate_with_depth() -> None:
+    import timm
+
+    class Wrapped(TinyMethod):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = timm.create_model(
+                "vit_base_patch16_224", num_classes=0, embed_dim=8, depth=3, num_heads=1
+            )
+
+    method, optim = Wrapped(), Optim(lr=1.0, layer_decay=0.5)
+    optimizer = build_optimizer(method, optim)
+    Schedule(optimizer, optim, 10).set(3)
+    rate = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+    encoder = dict(method.encoder.named_parameters())
+    first, last = (rate[id(encoder[f"blocks.{i}.attn.qkv.weight"])] for i in (0, 2))
+    assert last / first == pytest.approx(4.0)
+    head = dict(method.named_parameters())["head.weight"]
+    assert rate[id(head)] >= last
+    trained = {id(p) for p in method.parameters() if p.requires_grad}
+    assert set(rate) == trained
+
+
+def test_auto_precision_never_emulates() -> None:
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    expected = "bf16" if native else "fp32"
+    assert resolve_precision("auto", torch.device("cpu")) == expected
+    assert resolve_precision("bf16", torch.device("cpu")) == "bf16"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("kind", ["plain", "contrast"])
+def test_two_processes_equal_one(tmp_path: Path, kind: str) -> None:
+    """Losses, gradients (through one SGD step) and weights of two gloo processes."""
+    program = Path(__file__).with_name("two_processes.py")
+
+    def run(world: int) -> dict[str, Any]:
+        out = tmp_path / f"{kind}-{world}.pt"
+        port = free_port()
+        children = [
+            subprocess.Popen(
+                [sys.executable, str(program), kind, str(out)],
+                env={
+                    **os.environ,
+                    "WORLD_SIZE": str(world),
+                    "RANK": str(rank),
+                    "LOCAL_RANK": str(rank),
+                    "MASTER_ADDR": "127.0.0.1",
+                    "MASTER_PORT": str(port),
+                    "OMP_NUM_THREADS": "1",
+                },
+            )
+            for rank in range(world)
+        ]
+        assert [child.wait(timeout=120) for child in children] == [0] * world
+        found: dict[str, Any] = torch.load(out, weights_only=True)
+        return found
+
+    one, two = run(1), run(2)
+    for a, b in zip(one["log"], two["log"], strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+    for name, value in one["weights"].items():
+        torch.testing.assert_close(two["weights"][name], value, rtol=1e-3, atol=2e-5)
+
+
+def test_a_method_with_nothing_to_train_is_left_as_it_is(tmp_path: Path) -> None:
+    class Nothing(Method):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.Flatten()
+
+        def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+            raise AssertionError
+
+    state = make_fit(tmp_path, method=Nothing(), steps=0, optim=Optim(lr=1)).run()
+    assert state.step == 0
+    assert state.log == []

@@ -1,0 +1,297 @@
+"""The report: the numbers of the tables, in one page that asks for nothing else."""
+
+import io
+import itertools
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fabricated import fabricate_all, table_job, workspace
+from PIL import Image
+
+from reprise import markdown, tables
+from reprise.config import Project
+from reprise.plan import RunJob
+from reprise.report import build, pictures, plots
+from reprise.results import ResultError
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    project = workspace(tmp_path)
+    fabricate_all(project)
+    tables.build(table_job(project))
+    return project
+
+
+class Page(HTMLParser):
+    """Collects tags with their attributes, and the visible text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open and self.open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self.open):
+            self.words += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def page(project: Project) -> Page:
+    return Page(build.build(project).read_text())
+
+
+def squeezed(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
+
+
+def test_every_number_of_the_table_stands_in_the_page_with_scale_and_seeds(
+    project: Project,
+) -> None:
+    words = squeezed(page(project).words)
+    table = tables.load(table_job(project).outputs[2])
+    shown = 0
+    for row in table["rows"]:
+        for cell in row["cells"].values():
+            if cell["ours"]:
+                gain = f" {markdown.interval(cell['gain'], '%', sign=True)}" if cell["gain"] else ""
+                assert f"{markdown.interval(cell['ours'], '%')}{gain} tiny, 1 seed" in words
+                shown += 1
+            if cell["published"]:
+                assert cell["published"]["text"] in words
+    assert shown == 5
+    assert "not run sweep row, build with `snakemake sweeps`" in words
+    assert "not measured pixels has no knn" in words
+    assert "printed in the paper, not built here" in words
+
+
+def test_the_page_asks_for_nothing_else(project: Project) -> None:
+    made = page(project)
+    for tag in ("img", "script", "link", "iframe", "source", "use", "image"):
+        for attributes in made.all(tag):
+            for key in ("src", "href", "xlink:href", "srcset"):
+                value = attributes.get(key) or "data:"
+                assert value.startswith(("data:", "#")), f"<{tag} {key}={value[:80]}>"
+    assert "@import" not in (build.render(project))
+    style = (Path(build.__file__).parent / "style.css").read_text()
+    assert "url(" not in style
+    (policy,) = (a for a in made.all("meta") if a.get("http-equiv"))
+    assert (policy["content"] or "").startswith("default-src 'none'")
+
+
+def test_what_a_parameter_file_says_is_escaped(project: Project) -> None:
+    text = build.build(project).read_text()
+    assert "A toy &lt;paper&gt;" in text
+    assert "<paper>" not in text
+    assert "raw | pixels" in text
+
+
+def test_pictures_and_curves_have_words(project: Project) -> None:
+    made = page(project)
+    images = made.all("img")
+    assert [image["alt"] for image in images] == [
+        "learned, original: 3 images side by side",
+        "learned, what the encoder sees: 3 images side by side",
+    ]
+    labels = [a["aria-label"] or "" for a in made.all("svg") if a.get("role") == "img"]
+    assert labels == [
+        "loss over steps: learned from 0.23 to 0.0575",
+        "loss: ce over steps: learned from 0.2 to 0.05",
+    ]
+    ids = [attributes["id"] for _, attributes in made.tags if "id" in attributes]
+    levels = [int(tag[1]) for tag, _ in made.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    anchors = [a["href"] or "" for a in made.all("a") if (a["href"] or "").startswith("#")]
+    assert anchors
+    assert {anchor[1:] for anchor in anchors} <= set(ids)
+
+
+def test_opening_says_scale_cost_and_versions(project: Project) -> None:
+    words = squeezed(page(project).words)
+    assert "Scale tiny: made-up numbers for a test; 1 seed." in words
+    assert "3 runs, 1 of them trained; 7 evaluations" in words
+    assert "37.5 s of training, 10.5 s of evaluation" in words
+    assert "python 3.11, torch 0.0.test" in words
+
+
+def test_provenance_names_run_digest_speed_and_commit(project: Project) -> None:
+    words = squeezed(page(project).words)
+    digest = RunJob(project, "toy", "learned", 0).digest[:12]
+    assert f"learned 0 {digest} 40 1,001 12.5 s 6.0 s 321 MB c0ffeec0ff" in words
+    assert "python -m reprise train toy/learned --seed 0" in words
+
+
+def test_plumbing_scales_carry_a_banner(tmp_path: Path, project: Project) -> None:
+    assert "not a result" not in page(project).words
+    plumbing = workspace(tmp_path / "other", result=False)
+    assert "Plumbing only, not a result." in page(plumbing).words
+
+
+def test_what_is_not_built_or_stale_is_said(project: Project, tmp_path: Path) -> None:
+    words = squeezed(page(project).words)
+    assert "not built yet: sweep table, build with `snakemake sweeps`" in words
+    assert "not finished" not in words
+    path = table_job(project).outputs[2]
+    path.write_text(path.read_text().replace(table_job(project).digest, "0" * 64))
+    assert "stale, made by other settings" in page(project).words
+    path.unlink()
+    shutil.rmtree(RunJob(project, "toy", "learned", 0).folder)
+    words = squeezed(page(project).words)
+    assert "Figure 2: A table of a sweep not built yet: sweep table" in words
+    assert "Table 9: Toy methods compared not built yet" in words
+    assert "1 run with a place in a table not finished" in words
+
+
+def test_an_empty_workspace_gives_a_page(tmp_path: Path) -> None:
+    words = squeezed(page(workspace(tmp_path)).words)
+    assert "0 runs, 0 of them trained" in words
+
+
+def test_a_stale_run_costs_and_shows_nothing(project: Project) -> None:
+    path = RunJob(project, "toy", "learned", 0).folder / "meta.json"
+    path.write_text(
+        path.read_text().replace("learned --seed", "x --seed").replace('"digest"', '"d"')
+    )
+    with pytest.raises(ResultError, match="has no digest"):
+        build.build(project)
+    path.write_text(path.read_text().replace('"d"', '"digest"').replace('t": "', 't": "0', 1))
+    meta = path.read_text()
+    path.write_text(meta.replace(RunJob(project, "toy", "learned", 0).digest, "0" * 64))
+    assert "2 runs, 0 of them trained" in page(project).words
+
+
+@pytest.mark.parametrize("name", ["meta.json", "log.jsonl"])
+def test_a_truncated_file_is_named_and_no_page_written(project: Project, name: str) -> None:
+    path = RunJob(project, "toy", "learned", 0).folder / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ResultError, match=str(path)):
+        build.build(project)
+    assert not (project.results / "report").exists()
+
+
+def test_pictures_of_a_wrong_shape_are_named(project: Project) -> None:
+    path = RunJob(project, "toy", "learned", 0).eval_folder / "pictures.npz"
+    np.savez(path, originals=np.zeros((3, 4, 4)), masked=np.zeros((3, 4, 4, 3), np.uint8))
+    with pytest.raises(ResultError, match=r"pictures\.npz: originals: expected uint8"):
+        build.build(project)
+
+
+def test_inputs_are_what_headline_rules_make(project: Project) -> None:
+    wanted = build.inputs(project)
+    assert len(wanted) == len(set(wanted))
+    assert all(path.is_file() for path in wanted), "a headline build makes every input"
+    names = {str(path.relative_to(project.results)) for path in wanted}
+    assert "toy/eval/learned/seed0/pictures.npz" in names
+    assert "toy/eval/learned/seed0/probe.json" in names
+    assert not any("swept" in name for name in names)
+
+
+def test_strip_enlarges_pixel_by_pixel() -> None:
+    images = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4)
+    sheet = np.asarray(Image.open(io.BytesIO(pictures.strip(images))))
+    factor = 24
+    assert sheet.shape == (4 * factor, 2 * 4 * factor + 6, 4)
+    left = sheet[:, : 4 * factor, 0]
+    assert (left == images[0].repeat(factor, 0).repeat(factor, 1)).all()
+    right = sheet[:, -4 * factor :, 2]
+    assert (right == images[1].repeat(factor, 0).repeat(factor, 1)).all()
+    assert (sheet[:, 4 * factor : -4 * factor, 3] == 0).all()
+
+
+def test_panels_skip_what_is_no_number() -> None:
+    lines = [
+        {"step": 1, "loss": 2.0, "lr": 0.1, "note": "x", "images": 8},
+        {"step": 2, "loss": float("nan"), "loss_rec": 1.0, "lr": 0.1},
+    ]
+    curve = plots.Curve("<a>", 0, 9, lines)
+    assert [panel.title for panel in plots.panels([curve])] == ["loss", "loss: rec"]
+    assert curve.points("loss") == ([1], [2.0])
+    assert "&lt;a&gt; from 2 to 2" in plots.panels([curve])[0].svg
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.99, "1 min 0 s"),
+        (200, "3 min 20 s"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_durations_are_for_people(seconds: float, text: str) -> None:
+    assert build.duration(seconds) == text
+
+
+# --- in a browser, where there is one --------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("no chromium on this machine")
+    with playwright.sync_playwright() as engine:
+        yield engine.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+
+
+def opened(browser: Any, path: Path, width: int) -> tuple[Any, list[str]]:
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+    tab, heard = context.new_page(), list[str]()
+    tab.on("console", lambda message: heard.append(message.text))
+    tab.on("pageerror", lambda error: heard.append(str(error)))
+    tab.on("request", lambda request: heard.append(request.url))
+    tab.goto(path.as_uri())
+    return tab, [line for line in heard if line != path.as_uri()]
+
+
+def test_columns_sort_by_keyboard_and_come_back(browser: Any, project: Project) -> None:
+    tab, heard = opened(browser, build.build(project), 1200)
+    assert not heard, "the page asked for something, or its script failed"
+    table = tab.locator("#toy-main table")
+    head = table.locator("thead tr:last-child th").nth(2)
+
+    def order() -> list[str]:
+        texts = table.locator("tbody:first-of-type > tr > th").all_inner_texts()
+        return [text.split("\n")[0].split(" baseline")[0].strip() for text in texts]
+
+    before = order()
+    head.locator("button").focus()
+    tab.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    assert order() == ["learned", "raw | pixels", "plain", "swept"]
+    tab.keyboard.press("Space")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert order() == ["plain", "raw | pixels", "learned", "swept"], "empty cells stay last"
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "none"
+    assert order() == before == ["plain", "raw | pixels", "learned", "swept"]
+
+
+def test_a_phone_scrolls_the_table_and_not_the_page(browser: Any, project: Project) -> None:
+    tab, _ = opened(browser, build.build(project), 390)
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    widths = tab.evaluate(
+        "(b => [b.scrollWidth, b.clientWidth])(document.querySelector('.scroll'))"
+    )
+    assert widths[0] > widths[1]

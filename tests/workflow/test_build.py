@@ -1,0 +1,118 @@
+"""A build at scale smoke, and what an edit or a loss makes Snakemake build again."""
+
+import hashlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from reprise import plan, status
+
+AFTER_A_TABLE = ["report", "track: results into MLflow"]
+TABLE = "table can/imagenet"
+
+
+def every(step, project):
+    return [f"{step} {job.slug}/{job.name} seed {job.seed}" for job in plan.run_jobs(project)]
+
+
+def test_build_shows_the_plan_then_progress_and_makes_every_file(built, first_output):
+    said = first_output[0]
+    assert "result" in said.splitlines()[1], "the scale says that it is no result"
+    assert (
+        said.index("Reprise, scale smoke") < said.index("Job stats:") < said.index("1 of 21 steps")
+    )
+    assert re.search(r"(\d+) of \1 steps \(100%\) done", said)
+    items = status.summary(built.project)
+    assert {item.state for item in items} == {"current"}
+    assert (built.project.results / "report/index.html").is_file()
+    assert (built.project.results / "mlflow.db").is_file()
+
+
+def test_nothing_is_to_be_done_afterwards_not_even_for_new_dates(copy):
+    assert copy.planned() == []
+    for path in [*(copy.root / "src").rglob("*.py"), *(copy.root / "params").rglob("*.*")]:
+        path.touch()
+    assert copy.planned() == []
+
+
+def test_other_launcher_makes_nothing_stale(built):
+    assert built.planned("--set-resources", "train:launcher=torchrun -m reprise") == []
+
+
+def test_setting_of_one_run_reruns_that_run_and_what_depends_on_it(copy):
+    copy.edit_mask_rate()
+    assert copy.planned() == sorted(
+        ["train can/mae-time seed 0", "evaluate can/mae-time seed 0", TABLE, *AFTER_A_TABLE]
+    )
+    said = copy.snakemake("-n")
+    assert "stale: train can/mae-time seed 0: changed: objective.mask_rate 0.75 -> 0.5" in said
+
+
+def test_setting_of_an_evaluator_trains_nothing(copy):
+    copy.edit("params/papers/can.yaml", "neighbours: 20", "neighbours: 10")
+    expected = [*every("evaluate", copy.project), TABLE, *AFTER_A_TABLE]
+    assert copy.planned() == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("report/build.py", ["report"]),
+        ("report/style.css", ["report"]),
+        ("tables.py", [TABLE, *AFTER_A_TABLE]),
+        ("track.py", ["track: results into MLflow"]),
+        ("cli.py", []),
+        ("status.py", []),
+    ],
+)
+def test_source_reruns_only_the_step_whose_science_it_is(copy, source, expected):
+    path = copy.root / "src/reprise" / source
+    comment = "/* edited */" if source.endswith(".css") else "# edited"
+    path.write_text(f"{path.read_text()}\n{comment}\n")
+    assert copy.planned() == expected
+
+
+def test_source_of_training_reruns_everything_but_the_data(copy):
+    path = copy.root / "src/reprise/training/loop.py"
+    path.write_text(path.read_text() + "\n# edited\n")
+    runs = every("train", copy.project) + every("evaluate", copy.project)
+    assert copy.planned() == sorted([*runs, TABLE, *AFTER_A_TABLE])
+
+
+def test_deleted_evaluation_is_made_again_though_the_table_stands(copy):
+    (copy.project.results / "can/eval/can/seed0/gallery.npz").unlink()
+    assert copy.planned() == sorted(["evaluate can/can seed 0", TABLE, *AFTER_A_TABLE])
+
+
+def test_published_number_rebuilds_the_table_alone(copy):
+    published = copy.root / "params/published/can/imagenet1k.csv"
+    published.write_text(published.read_text().replace("own", "their own", 1))
+    assert copy.planned() == sorted([TABLE, *AFTER_A_TABLE])
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_killed_driver_leaves_nothing_to_unlock_and_the_same_bytes_come_out(built, copy):
+    weights = "can/runs/can/seed0/model.safetensors"
+    (copy.project.results / weights).unlink()
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "scale=smoke"],
+        cwd=copy.root,
+        env=copy.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert driver.stderr is not None
+    next(line for line in driver.stderr if "train can/can" in line)
+    time.sleep(1)  # its trainer has begun and is orphaned by what follows
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    copy.snakemake("--cores", "2")
+    assert copy.planned() == []
+    assert digest(copy.project.results / weights) == digest(built.project.results / weights)
