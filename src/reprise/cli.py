@@ -80,11 +80,13 @@ def _expect(expected: str | None, present: str, what: str) -> None:
 
 @app.command()
 def check(scale: ScaleOption = None) -> None:
-    """Check all parameter files and say what they would build."""
-    from reprise import plan
+    """Check all parameter files and published numbers, and say what they would build."""
+    from reprise import plan, published
 
     project = _project(scale)
     runs, tables = plan.run_jobs(project), plan.table_jobs(project)
+    for job in tables:
+        published.of_table(project, job.slug, job.name)
     typer.echo(f"scale {project.scale.scale}: {project.scale.about}")
     typer.echo(f"{len(project.papers)} papers, {len(runs)} runs, {len(tables)} tables: all valid")
 

@@ -403,6 +403,9 @@ def _check_references(paper: Paper, params: Path, source: Source) -> None:
                     text = unknown("evaluator", evaluator, paper.evaluators)
                     raise ConfigError(f"{key}.{column}: {text}")
         labels = [row.label for row in table.rows]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ConfigError(f"{place('rows')}: two rows have the label {label!r}")
         if table.baseline is not None and table.baseline not in labels:
             raise ConfigError(f"{place('baseline')}: {unknown('row', table.baseline, labels)}")
         csv = params / "published" / paper.slug / f"{table.published}.csv"

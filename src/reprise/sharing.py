@@ -128,11 +128,9 @@ def _remote_options(project: Project, remote: str | None) -> list[str]:
 
 def _default_remote(project: Project) -> Path | None:
     """Return the folder of DVC's default remote, or None where it is no folder."""
-    for line in _dvc(project, "remote", "list").splitlines():
-        if line.endswith("(default)"):
-            url = line.split(maxsplit=1)[1].removesuffix("(default)").strip()
-            return None if "://" in url else Path(url)
-    return None
+    name = _dvc(project, "config", "core.remote").strip()
+    url = _dvc(project, "config", f"remote.{name}.url").strip()
+    return None if "://" in url else Path(url)
 
 
 def _origin_folder(project: Project) -> Path | None:

@@ -160,7 +160,7 @@ def _read(path: Path) -> Json:
 
 
 def _what_changed(job: RunJob, meta: Json) -> str:
-    """Name the settings, or else the source files, that differ from those that made a run."""
+    """Name the settings and source files that differ from those that made a run."""
     if not meta:
         return "meta.json is unreadable"
     changed = list(_differences(meta.get("spec", {}), job.spec))

@@ -276,7 +276,7 @@ def _parent(
         for made in _runs(job, table):
             for name, evaluation in _pictures(made):
                 for strip in pictures.strips(made, name, evaluation):
-                    path = Path(folder) / f"{made.name}-seed{made.seed}-{strip.array}.png"
+                    path = Path(folder) / f"{made.name}-seed{made.seed}-{_name(strip.array)}.png"
                     path.write_bytes(strip.png)
                     client.log_artifact(run, str(path), "pictures")
     client.set_terminated(run)

@@ -24,7 +24,6 @@ from reprise.training.method import Batch, Method
 from reprise.training.optim import Schedule, build_optimizer
 from reprise.training.seeding import Draws, Key
 
-
 AUGMENT = Augment(size=8, crop_scale=(0.5, 1.0), flip=0.5)
 
 
@@ -268,3 +267,35 @@ def test_a_method_with_nothing_to_train_is_left_as_it_is(tmp_path: Path) -> None
     state = make_fit(tmp_path, method=Nothing(), steps=0, optim=Optim(lr=1)).run()
     assert state.step == 0
     assert state.log == []
+
+
+def run_killed(folder: Path, out: Path, after: float | None) -> str | None:
+    """Run the program; kill it -9 some seconds after it has begun. Return its last line."""
+    program = Path(__file__).with_name("killed.py")
+    child = subprocess.Popen(
+        [sys.executable, str(program), str(folder), str(out)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    try:
+        child.wait(after)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        return None
+    assert child.returncode == 0
+    return child.stdout.readlines()[-1].strip()
+
+
+def test_kills_at_any_moment_do_not_change_a_byte(tmp_path: Path) -> None:
+    straight, cut = tmp_path / "straight.bin", tmp_path / "cut.bin"
+    assert run_killed(tmp_path / "a", straight, None) == "resumed 0"
+    said, kills, after = None, 0, 0.3
+    while said is None:
+        said = run_killed(tmp_path / "b", cut, after)
+        kills += said is None
+        after *= 1.8  # the program gets further each time, wherever the machine's speed cuts it
+    assert kills >= 2
+    assert said != "resumed 0"
+    assert cut.read_bytes() == straight.read_bytes()
+    assert cut.with_suffix(".log").read_bytes() == straight.with_suffix(".log").read_bytes()

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fabricated import fabricate_all, table_job, workspace
+from fabricated import fabricate_all, table_job, workspace, write_json
 from PIL import Image
 
 from reprise import markdown, tables
@@ -140,6 +141,15 @@ def test_provenance_names_run_digest_speed_and_commit(project: Project) -> None:
     assert "python -m reprise train toy/learned --seed 0" in words
 
 
+def test_a_run_outside_a_repository_is_shown_without_commit(project: Project) -> None:
+    path = RunJob(project, "toy", "learned", 0).folder / "meta.json"
+    meta = json.loads(path.read_text())
+    write_json(path, {**meta, "git": {}, "peak_memory_mb": None})
+    assert "1,001 12.5 s 6.0 s Commands" in squeezed(page(project).words)
+    write_json(path, {**meta, "git": {"commit": "abc" * 13, "dirty": True}})
+    assert "321 MB abcabcabca, edited" in squeezed(page(project).words)
+
+
 def test_plumbing_scales_carry_a_banner(tmp_path: Path, project: Project) -> None:
     assert "not a result" not in page(project).words
     plumbing = workspace(tmp_path / "other", result=False)
@@ -177,6 +187,15 @@ def test_a_stale_run_costs_and_shows_nothing(project: Project) -> None:
     meta = path.read_text()
     path.write_text(meta.replace(RunJob(project, "toy", "learned", 0).digest, "0" * 64))
     assert "2 runs, 0 of them trained" in page(project).words
+
+
+def test_stale_pictures_are_not_shown(project: Project) -> None:
+    job = RunJob(project, "toy", "learned", 0)
+    path = job.eval_folder / "pictures.json"
+    path.write_text(path.read_text().replace(job.eval_digest("pictures"), "0" * 64))
+    made = page(project)
+    assert not made.all("img")
+    assert "6 evaluations" in made.words
 
 
 @pytest.mark.parametrize("name", ["meta.json", "log.jsonl"])
@@ -286,6 +305,10 @@ def test_columns_sort_by_keyboard_and_come_back(browser: Any, project: Project) 
     head.locator("button").click()
     assert head.get_attribute("aria-sort") == "none"
     assert order() == before == ["plain", "raw | pixels", "learned", "swept"]
+    table.locator("thead tr:last-child th button").nth(3).click()
+    assert order() == ["learned", "plain", "raw | pixels", "swept"]
+    table.locator("thead tr:last-child th button").first.click()
+    assert order() == ["learned", "plain", "raw | pixels", "swept"]
 
 
 def test_a_phone_scrolls_the_table_and_not_the_page(browser: Any, project: Project) -> None:

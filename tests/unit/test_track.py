@@ -198,6 +198,17 @@ def test_a_lost_child_is_noticed(project: Project) -> None:
     assert_whole(project)
 
 
+def test_a_restored_old_run_is_noticed(project: Project) -> None:
+    track.project_into_mlflow(project)
+    old = child_of(project, "learned").info.run_id
+    fabricate(RunJob(project, "toy", "swept", 0))
+    tables.build(table_job(project))
+    track.project_into_mlflow(project)
+    client_of(project).restore_run(old)
+    assert track.project_into_mlflow(project) == counts(replaced=1)
+    assert_whole(project, children=4)
+
+
 def test_a_moved_workspace_is_projected_anew(project: Project) -> None:
     track.project_into_mlflow(project)
     new_root = project.root.parent / "moved"

@@ -96,6 +96,14 @@ def test_crop_boxes_lie_inside_and_have_the_stated_distribution() -> None:
     assert places.corrcoef()[0, 1] == pytest.approx(0.0, abs=0.07)
 
 
+def test_every_place_of_a_box_is_equally_likely() -> None:
+    settings = Augment(size=8, crop_scale=(0.36, 0.36), crop_ratio=(1.0, 1.0))
+    top, left, height, width = crop_boxes(5, 5, settings, Draws(KEY, 1920))
+    assert set(height.tolist()) == set(width.tolist()) == {3.0}
+    counts = (3 * top + left).long().bincount(minlength=9)
+    assert (counts - 1920 / 9).square().sum() / (1920 / 9) < 26  # chi-squared, 8 df, p = 0.001
+
+
 def test_crop_boxes_of_long_images_fit_though_the_ratio_cannot() -> None:
     settings = Augment(size=8, crop_scale=(0.9, 1.0), crop_ratio=(0.75, 4 / 3))
     top, left, height, width = crop_boxes(20, 100, settings, Draws(KEY, 640))

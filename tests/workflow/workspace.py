@@ -44,7 +44,14 @@ class Workspace:
             for who in ("AUTHOR", "COMMITTER")
             for what in ("NAME", "EMAIL")
         }
-        return {**clean, **author, "PYTHONPATH": str(self.root / "src"), "DVC_NO_ANALYTICS": "1"}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{clean['PATH']}"
+        return {
+            **clean,
+            **author,
+            "PATH": path,
+            "PYTHONPATH": str(self.root / "src"),
+            "DVC_NO_ANALYTICS": "1",
+        }
 
     def run(self, *command: str, fails: bool = False, **more: str) -> str:
         """Run a command here; return what it printed, both streams together."""

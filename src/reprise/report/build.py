@@ -88,6 +88,12 @@ class FinishedRun:
         return float(sum(one["seconds"] for one in self.evaluations.values()))
 
     @property
+    def commit(self) -> str:
+        """The commit that the run was made from; empty outside a repository."""
+        git = self.meta.get("git") or {}
+        return str(git.get("commit", ""))[:10] + (", edited" if git.get("dirty") else "")
+
+    @property
     def commands(self) -> list[str]:
         """The commands that make this run and its evaluations anew."""
         made = (one["command"] for one in self.evaluations.values())

@@ -1,0 +1,113 @@
+"""Judging what is built: by digest, with the reason, and never better than what it rests on."""
+
+import io
+import json
+
+import fabricated
+import pytest
+
+from reprise import plan, provenance, status
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A workspace in which every headline run was evaluated; weights and tables are missing."""
+    project = fabricated.workspace(tmp_path)
+    fabricated.fabricate_all(project)
+    for job in plan.run_jobs(project, headline_only=True):
+        job.outputs[0].write_bytes(b"weights")
+    return project
+
+
+def states(project):
+    return {f"{item.step} {item.key}": item.state for item in status.summary(project)}
+
+
+def reasons(project):
+    return {f"{item.step} {item.key}": item.why for item in status.summary(project)}
+
+
+def build_table(project):
+    job = fabricated.table_job(project)
+    for path in job.outputs:
+        fabricated.write_json(path, {"digest": job.digest})
+
+
+def test_matching_digests_are_current_and_sweeps_are_missing(project):
+    build_table(project)
+    found = states(project)
+    assert found["train learned seed 0"] == "current"
+    assert found["evaluate learned seed 0"] == "current"
+    assert found["table main"] == "current"
+    assert found["train swept seed 0"] == "missing"
+    assert found["data digits"] == "missing"
+
+
+def test_changed_setting_is_named_and_makes_what_follows_stale(project, tmp_path):
+    build_table(project)
+    paper = tmp_path / "params/papers/toy.yaml"
+    paper.write_text(paper.read_text().replace("steps: 40", "steps: 50"))
+    edited = fabricated.load_project(tmp_path, "tiny")
+    assert states(edited)["train learned seed 0"] == "stale"
+    assert states(edited)["train plain seed 0"] == "current"
+    assert reasons(edited)["train learned seed 0"].startswith("changed: steps 40 -> 50, ")
+    assert reasons(edited)["evaluate learned seed 0"] == "train learned seed 0 is stale"
+    assert reasons(edited)["table main"] == "evaluate learned seed 0 is stale"
+
+
+def test_changed_source_is_named(project):
+    job = plan.run_jobs(project)[0]
+    meta = json.loads((job.folder / "meta.json").read_text())
+    package = provenance.__file__.removesuffix("provenance.py")
+    files = {str(p).removeprefix(package): provenance.digest_of_file(p) for p in job.sources}
+    meta |= {"digest": "0" * 64, "sources": files | {"training/optim.py": "0" * 64}}
+    fabricated.write_json(job.folder / "meta.json", meta)
+    assert reasons(project)[f"train {job.name} seed 0"] == "changed: source training/optim.py"
+
+
+def test_other_data_than_a_run_was_made_from_makes_it_stale(project):
+    manifest = project.data_root / "digits" / "manifest.json"
+    fabricated.write_json(manifest, {"args": {}, "digest": "a" * 64})
+    assert states(project)["data digits"] == "current"
+    assert reasons(project)["train learned seed 0"] == "data set digits changed"
+    for job in plan.run_jobs(project, headline_only=True):
+        for path in (job.folder / "meta.json", *job.eval_folder.glob("*.json")):
+            made = json.loads(path.read_text())
+            split = made["data"]["split"]
+            made["data"]["digest"] = provenance.digest_of({"set": "a" * 64, "split": split})
+            fabricated.write_json(path, made)
+    assert states(project)["evaluate learned seed 0"] == "current"
+
+
+def test_damaged_or_absent_files_are_never_current(project):
+    job = next(job for job in plan.run_jobs(project) if job.name == "learned")
+    (job.eval_folder / "knn.json").write_text("{")
+    assert states(project)["evaluate learned seed 0"] == "stale"
+    (job.eval_folder / "knn.npz").unlink()
+    assert states(project)["evaluate learned seed 0"] == "missing"
+    (job.folder / "meta.json").write_text("")
+    assert reasons(project)["train learned seed 0"] == "meta.json is unreadable"
+
+
+def test_sweep_rows_enter_a_table_only_while_they_are_current(project, tmp_path):
+    table = fabricated.table_job(project)
+    assert status.current_sweeps(table) == []
+    swept = next(job for job in plan.run_jobs(project) if job.name == "swept")
+    fabricated.fabricate(swept)
+    swept.outputs[0].write_bytes(b"weights")
+    assert status.current_sweeps(table) == swept.eval_outputs
+    paper = tmp_path / "params/papers/toy.yaml"
+    paper.write_text(paper.read_text().replace("steps: 20", "steps: 30"))
+    edited = fabricated.load_project(tmp_path, "tiny")
+    assert status.current_sweeps(fabricated.table_job(edited)) == []
+
+
+def test_printed_status_counts_each_step_of_each_paper(project):
+    stream = io.StringIO()
+    status.print_status(project, stream)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "Reprise, scale tiny: made-up numbers for a test"
+    counts = {line[:22].strip(): line[22:].split() for line in lines[2:]}
+    assert counts["toy train"] == ["3", "3", "0", "0"]
+    assert counts["toy train (sweeps)"] == ["1", "0", "0", "1"]
+    assert counts["toy table"] == ["1", "0", "0", "1"]
