@@ -4,7 +4,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Instead of the wheels with CUDA (7 GB installed): make setup CPU=1 (2 GB)
+# The default wheels of torch bring CUDA (7 GB installed); without it: make setup CPU=1
 CPU ?=
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
@@ -20,7 +20,7 @@ help:  ## this list
 setup: $(INSTALLED)  ## make .venv and install the versions of requirements.lock (CPU=1: no CUDA)
 
 $(INSTALLED): requirements.lock pyproject.toml
-	@set -e; \
+	@set -e; found=; \
 	for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
 	done; \

@@ -1,6 +1,5 @@
 """Entry point: `python -m reprise`."""
 
-import os
 import sys
 
 from reprise.errors import Interrupted, RepriseError
@@ -8,9 +7,6 @@ from reprise.errors import Interrupted, RepriseError
 
 def main() -> None:
     """Run the command line; a user's mistake is printed without a traceback."""
-    # OpenMP reads this when torch is imported. Threads that sleep rather than spin at a barrier
-    # leave the processor to others: beside one other busy process training is three times faster.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from reprise.cli import app
 
     try:

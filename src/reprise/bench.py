@@ -106,12 +106,14 @@ def _print(
     table = Table(
         "run", "images/s", "spread", "MFLOP/image", "share of peak", f"{first} is faster by"
     )
-    medians = {c.name: statistics.median(c.seconds) for c in contenders}
+    base = contenders[0].seconds
     for contender in contenders:
         method = on_meta(contender.run, 10, channels)
         size, batch = contender.run.augment.size, contender.run.batch_size
         flops = 2 * TRAINING_PASSES * multiply_adds(method, channels, size, batch)
-        median = medians[contender.name]
+        median = statistics.median(contender.seconds)
+        # Round by round, so that a machine whose speed drifts does not tilt the comparison.
+        ratios = [own / reference for own, reference in zip(contender.seconds, base, strict=True)]
         low, high = min(contender.seconds), max(contender.seconds)
         table.add_row(
             contender.name,
@@ -119,6 +121,6 @@ def _print(
             f"{batch / high:,.0f} to {batch / low:,.0f}",
             f"{flops / 1e6:,.1f}",
             f"{100 * flops * batch / median / peak:.0f} %",
-            f"{median / medians[first]:.2f}x",
+            f"{statistics.median(ratios):.2f}x",
         )
     console.print(table)

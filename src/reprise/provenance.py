@@ -25,6 +25,7 @@ PLUMBING = frozenset(
         "progress",
         "locks",
         "files",
+        "data.download",
     )
 )
 

@@ -36,7 +36,9 @@ def evaluate(job: RunJob) -> None:
     with (
         hold(lock, what=f"evaluating {job.key}", wait=True),
         distributed.world(job.project.config.device) as world,
-        threadpool_limits(job.project.scale.threads),
+        # One BLAS thread: scikit-learn's many small products are slower on two (ten times so on a
+        # busy machine), and the sums do not depend on the number of cores.
+        threadpool_limits(1, user_api="blas"),
     ):
         set_determinism(job.project.scale.threads)
         data = load_data(job.project, job.run.data, "train")

@@ -13,8 +13,13 @@ class LinearProbe(Strict):
     kind: Literal["linear_probe"]
     data: str = Field(description="data set alias of the scale")
     labels: int | float = Field(description="training labels: a count, or a share of all")
-    inverse_regularisation: float = Field(1.0, gt=0, description="scikit-learn's C")
-    max_iter: int = Field(1000, gt=0)
+    inverse_regularisation: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.001, 0.01, 0.1, 1.0),
+        min_length=1,
+        description="candidates for scikit-learn's C, chosen between on held-out training labels",
+    )
+    tolerance: float = Field(1e-3, gt=0)
+    max_iter: int = Field(300, gt=0)
 
 
 class Knn(Strict):

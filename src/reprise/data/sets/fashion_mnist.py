@@ -1,26 +1,30 @@
-"""Fashion-MNIST: 70,000 photographs of garments, 28x28, grey, ten classes.
+"""Fashion-MNIST: 70,000 grey 28x28 photographs of ten kinds of garments (Xiao et al., 2017)."""
 
-Fetched from whichever works: a copy that is there already, torchvision's mirrors, Debian's package
-(without root). Whatever the source, the content must have the digests below; they are of the
-uncompressed files, since Debian compresses them anew.
-"""
-
+import functools
 import gzip
 import hashlib
 import os
-import shutil
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise.data.base import Made
-from reprise.data.download import download
+from reprise.data.base import ImageSet, Log, Prepared, Split, read_arrays, write_arrays
+from reprise.data.download import (
+    Broken,
+    Source,
+    Unavailable,
+    debian_package,
+    download,
+    first_that_works,
+    retry,
+)
 from reprise.errors import DataError
+from reprise.files import write_atomic
+from reprise.settings.base import Strict
 
 CLASSES = (
     "T-shirt/top",
@@ -34,126 +38,142 @@ CLASSES = (
     "Bag",
     "Ankle boot",
 )
+# SHA-256 of the uncompressed files: repackagers compress them anew, so the .gz digests differ.
 SHA256 = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-DEBIAN_PACKAGE = "dataset-fashion-mnist"
-DEBIAN_FOLDER = Path("usr/share/datasets/fashion-mnist")
+SPLITS = {"train": ("train", 60_000), "test": ("t10k", 10_000)}  # our name: theirs, and its count
+VARIABLE = "REPRISE_FASHION_MNIST"
+PACKAGE = "dataset-fashion-mnist"
+PACKAGE_FOLDER = "usr/share/datasets/fashion-mnist"
 
-Log = Callable[[str], None]
-Files = dict[str, bytes]
+Contents = dict[str, bytes]  # uncompressed, verified, by the names above
 
 
-def make(folder: Path, args: dict[str, Any], log: Log) -> Made:
-    """Fetch the four files from the first source that has them all, with the right content."""
-    failures = []
-    for source, fetch in _sources(folder, log):
-        try:
-            files = fetch()
-            _verify(files, source)
-        except (DataError, OSError, subprocess.SubprocessError) as error:
-            failures.append(f"  {source}: {error}")
-            log(f"Fashion-MNIST is not to be had from {source}: {error}")
-            continue
-        splits = {"train": _split(files, "train"), "test": _split(files, "t10k")}
-        return Made(splits, CLASSES, source)
-    raise DataError(
-        "Fashion-MNIST could not be fetched. Tried:\n"
-        + "\n".join(failures)
-        + f"\nTo place it by hand, put these four files (each with or without .gz) into "
-        f"{folder / 'raw'}, or into a folder that REPRISE_FASHION_MNIST names: " + ", ".join(SHA256)
+class Args(Strict):
+    """There is nothing to choose."""
+
+
+def prepare(folder: Path, args: Args, log: Log) -> Prepared:
+    """Get the four files from the first source that serves them, and unpack them to arrays."""
+    raw = folder / "raw"
+    source, contents = first_that_works("Fashion-MNIST", _sources(raw, log), _by_hand(raw), log)
+    log(f"Fashion-MNIST: from {source}")
+    splits = {}
+    for split, (prefix, count) in SPLITS.items():
+        images = _array(contents, f"{prefix}-images-idx3-ubyte", (count, 28, 28))
+        labels = _array(contents, f"{prefix}-labels-idx1-ubyte", (count,))
+        splits[split] = write_arrays(folder, split, images[:, None], labels)
+    return Prepared(source, CLASSES, splits)
+
+
+def load(split: Split, args: Args) -> ImageSet:
+    """Read a split: images uint8 [N, 1, 28, 28]."""
+    return read_arrays(split)
+
+
+def _sources(raw: Path, log: Log) -> Iterator[Source[Contents]]:
+    """Yield the places to look, nearest first; what is downloaded stays in raw."""
+    folders = [raw, Path("/", PACKAGE_FOLDER)]
+    if os.environ.get(VARIABLE):
+        folders.insert(0, Path(os.environ[VARIABLE]))
+    for folder in folders:
+        yield Source(f"the copy in {folder}", functools.partial(_from_folder, folder))
+    from torchvision.datasets import FashionMNIST  # takes seconds to import, so only here
+
+    for mirror in FashionMNIST.mirrors:
+        get = functools.partial(_from_mirror, mirror, raw, log)
+        yield Source(f"torchvision's mirror {mirror}", get)
+    yield Source(f"Debian's package {PACKAGE}", functools.partial(_from_debian, raw, log))
+
+
+def _by_hand(raw: Path) -> str:
+    files = "\n  ".join(SHA256)
+    return (
+        f"To place it by hand, put these four files (plain, or compressed as .gz) into {raw}, or "
+        f"into a folder named by the environment variable {VARIABLE}:\n  {files}\n"
+        "and run `python -m reprise data fashion_mnist`. They are published at "
+        "https://github.com/zalandoresearch/fashion-mnist"
     )
 
 
-def _sources(folder: Path, log: Log) -> Iterator[tuple[str, Callable[[], Files]]]:
-    """Yield (name, function that returns the four files) in the order they are tried."""
-    places = [folder / "raw", Path("/") / DEBIAN_FOLDER]
-    if named := os.environ.get("REPRISE_FASHION_MNIST"):
-        places.insert(0, Path(named))
-    for place in places:
-        yield str(place), lambda place=place: _from_folder(place)  # type: ignore[misc]
-    yield "torchvision's mirrors", lambda: _from_mirrors(folder / "raw", log)
-    yield f"Debian's package {DEBIAN_PACKAGE}", lambda: _from_debian(log)
-
-
-def _from_folder(place: Path) -> Files:
-    if not place.is_dir():
-        raise DataError("no such folder")
-    return {name: _read(place, name) for name in SHA256}
-
-
-def _read(place: Path, name: str) -> bytes:
-    plain, packed = place / name, place / f"{name}.gz"
-    if plain.is_file():
-        return plain.read_bytes()
-    if not packed.is_file():
-        raise DataError(f"{plain} is missing")
-    try:
-        return gzip.decompress(packed.read_bytes())
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise DataError(f"{packed} is broken: {error}") from None
-
-
-def _from_mirrors(raw: Path, log: Log) -> Files:
-    # Importing torchvision takes seconds; only this source needs it.
-    from torchvision.datasets import FashionMNIST
-
+def _from_folder(folder: Path) -> Contents:
+    contents = {}
     for name in SHA256:
-        urls = [f"{mirror}{name}.gz" for mirror in FashionMNIST.mirrors]
-        download(urls, raw / f"{name}.gz", log, check=gzip.decompress)
-    return _from_folder(raw)
-
-
-def _from_debian(log: Log) -> Files:
-    """Download the package as any user can, and unpack it in a temporary folder."""
-    for tool in ("apt-get", "dpkg"):
-        if shutil.which(tool) is None:
-            raise DataError(f"{tool} is not on this machine")
-    log(f"fetching Debian's package {DEBIAN_PACKAGE} (31 MB)")
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        place.chmod(0o755)
-        _call(["apt-get", "-q", "download", DEBIAN_PACKAGE], place)
-        found = sorted(place.glob("*.deb"))
+        found = [path for path in (folder / f"{name}.gz", folder / name) if path.is_file()]
         if not found:
-            raise DataError("apt-get downloaded nothing")
-        _call(["dpkg", "-x", str(found[0]), "unpacked"], place)
-        return _from_folder(place / "unpacked" / DEBIAN_FOLDER)
+            raise Unavailable(f"no file {name}.gz or {name}")
+        try:
+            contents[name] = read_verified(found[0], name, str(found[0]))
+        except Broken as reason:
+            raise Unavailable(str(reason)) from None
+    return contents
 
 
-def _call(command: list[str], place: Path) -> None:
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise DataError(f"`{' '.join(command)}` failed: {' '.join(last) or done.returncode}")
+def _from_mirror(mirror: str, raw: Path, log: Log) -> Contents:
+    def get(name: str) -> bytes:
+        url, fresh = f"{mirror}{name}.gz", raw / f".{name}.gz"
+        download(url, fresh)
+        try:
+            content = read_verified(fresh, name, url)
+            fresh.replace(raw / f"{name}.gz")
+        finally:
+            fresh.unlink(missing_ok=True)
+        return content
+
+    return {name: retry(functools.partial(get, name), log) for name in SHA256}
 
 
-def _verify(files: Files, source: str) -> None:
-    for name, content in files.items():
-        found = hashlib.sha256(content).hexdigest()
-        if found != SHA256[name]:
-            raise DataError(
-                f"{name} from {source} is not the published file: its SHA-256 is {found}, "
-                f"expected {SHA256[name]}; remove that copy"
-            )
+def _from_debian(raw: Path, log: Log) -> Contents:
+    with tempfile.TemporaryDirectory() as folder:
+        unpacked = debian_package(PACKAGE, Path(folder), log) / PACKAGE_FOLDER
+        contents = _from_folder(unpacked)
+        for name in SHA256:
+            write_atomic(raw / f"{name}.gz", (unpacked / f"{name}.gz").read_bytes())
+    return contents
 
 
-def _split(files: Files, prefix: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    images = parse_idx(files[f"{prefix}-images-idx3-ubyte"])
-    labels = parse_idx(files[f"{prefix}-labels-idx1-ubyte"])
-    return images[:, None], labels.astype(np.int64)
+def read_verified(path: Path, name: str, origin: str) -> bytes:
+    """Return the uncompressed content of one of the four files, plain or gzip.
+
+    ``origin`` names it in messages. Raises Broken where it is no whole gzip file, Unavailable
+    where its content is not the published one.
+    """
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise Broken(f"{origin}: not a whole gzip file ({error})") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != SHA256[name]:
+        raise Unavailable(
+            f"{origin}: refused, its uncompressed content is not {name} "
+            f"(SHA-256 expected {SHA256[name]}, found {found})"
+        )
+    return content
 
 
-def parse_idx(content: bytes) -> NDArray[np.uint8]:
-    """Return the array of an IDX file of unsigned bytes; raise DataError where it is malformed."""
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise DataError(f"not an IDX file of unsigned bytes: it begins with {content[:4].hex()}")
-    dimensions = content[3]
-    shape = np.frombuffer(content, ">u4", count=dimensions, offset=4).astype(int)
-    start = 4 + 4 * dimensions
-    if len(content) - start != int(np.prod(shape)):
-        raise DataError(f"IDX file says {shape.tolist()} but holds {len(content) - start} bytes")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+def _array(contents: Contents, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    array = parse_idx(contents[name], name)
+    if array.shape != shape:
+        raise DataError(f"{name}: expected an array of shape {shape}, found {array.shape}")
+    return array
+
+
+def parse_idx(content: bytes, name: str) -> NDArray[np.uint8]:
+    """Return the array of an IDX file of unsigned bytes: magic 0 0 8 n, n sizes, then the values.
+
+    Raises DataError naming the file where it is something else.
+    """
+    kind, axes = content[:3], content[3] if len(content) > 3 else 0
+    if kind != b"\0\0\x08":
+        raise DataError(f"{name}: not an IDX file of bytes (it begins with {content[:4].hex()})")
+    shape = tuple(np.frombuffer(content, ">u4", axes, offset=4).tolist())
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
+    if values.size != np.prod(shape, dtype=np.int64):
+        raise DataError(f"{name}: {values.size} values do not fill the shape {shape} it states")
+    return values.reshape(shape)
