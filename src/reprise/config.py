@@ -32,9 +32,9 @@ class Dataset(Strict):
 
 
 class Run(Strict):
-    """One training (``steps: 0`` leaves the initial weights), or released weights as they are."""
+    """One training; ``steps: 0`` leaves the initial weights."""
 
-    kind: Literal["train", "official"] = "train"
+    kind: Literal["train"] = "train"
     about: str = ""
     method: str
     data: str = Field(description="data set alias of the scale")
@@ -141,6 +141,8 @@ _Loader.add_implicit_resolver(
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> Json:
     seen: set[str] = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor`
+            continue
         key = str(loader.construct_object(key_node))
         if key in seen:
             raise ConfigError(

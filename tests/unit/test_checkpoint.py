@@ -89,7 +89,8 @@ def test_a_kill_while_writing_never_leaves_a_partial_file(tmp_path: Path) -> Non
         "import sys, torch; from pathlib import Path; from reprise.training import checkpoint\n"
         "folder = Path(sys.argv[1]); print('ready', flush=True)\n"
         "for step in range(1, 10**6):\n"
-        "    checkpoint.save(folder, step, {'step': step, 'w': torch.full((200_000,), float(step))})\n"
+        "    w = torch.full((200_000,), float(step))\n"
+        "    checkpoint.save(folder, step, {'step': step, 'w': w})\n"
     )
     for number in range(3):
         child = subprocess.Popen(

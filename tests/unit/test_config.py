@@ -90,7 +90,7 @@ def test_a_repeated_key_and_broken_yaml_name_the_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"x.yaml, line 3: key 'a' is given twice"):
         read_yaml(file)
     file.write_text("a: [1\n")
-    with pytest.raises(ConfigError, match="x.yaml"):
+    with pytest.raises(ConfigError, match=r"x\.yaml"):
         read_yaml(file)
     with pytest.raises(ConfigError, match="no such file"):
         read_yaml(tmp_path / "absent.yaml")
@@ -102,6 +102,12 @@ def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:
     found = read_yaml(file)
     assert found == {"a": 1e-4, "b": 2000.0, "c": 0.0015, "d": 1e4, "e": 12, "f": 1.0, "g": "e5"}
     assert isinstance(found["e"], int)
+
+
+def test_anchors_and_merge_keys_work(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n")
+    assert read_yaml(file) == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}
 
 
 def test_overlay_merges_mappings_and_replaces_the_rest() -> None:

@@ -40,9 +40,9 @@ def holder(tmp_path):
 def test_second_process_is_refused_and_told_who_holds_the_lock(holder):
     path, process = holder
     started = time.monotonic()
-    with pytest.raises(RepriseError, match=rf"the run is locked by process {process.pid} on") as e:
-        with locks.hold(path, "the run"):
-            pytest.fail("two holders")
+    held = rf"the run is locked by process {process.pid} on"
+    with pytest.raises(RepriseError, match=held) as e, locks.hold(path, "the run"):
+        pytest.fail("two holders")
     assert str(path) in str(e.value)
     assert "Wait until it ends" in str(e.value)
     assert time.monotonic() - started < 1

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from reprise.errors import ConfigError
 from reprise.training.seeding import BLOCK, Draws, Key, batch_indices, share_of_batch
 
 KEY = Key(("run", 0))
@@ -72,7 +73,7 @@ def test_draws_start_on_a_block() -> None:
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     assert share_of_batch(100, 0, 1) == (0, 100)
-    with pytest.raises(ValueError, match=f"multiple of {BLOCK} x 2"):
+    with pytest.raises(ConfigError, match=f"multiple of {BLOCK} x 2"):
         share_of_batch(100, 0, 2)
 
 

@@ -6,6 +6,8 @@ on history; so a killed run resumes from any checkpoint and ends in the same byt
 
 import contextlib
 import json
+import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -124,6 +126,15 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
     return "bf16" if native else "fp32"
 
 
+def _require_compiler(label: str) -> None:
+    """Raise ConfigError where torch.compile would fail for want of a C++ compiler."""
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
+        raise ConfigError(
+            f"{label}: compile = true needs a C++ compiler (g++ or clang++, or one named by CXX), "
+            "and none was found; install one or set compile: false"
+        )
+
+
 def split_batch(batch: Batch, parts: int) -> list[Batch]:
     """Split a batch into equal consecutive parts for gradient accumulation."""
     views = [view.chunk(parts) for view in batch.views]
@@ -148,13 +159,16 @@ class Fit:
         world: World,
         label: str,
         subset: Tensor | None = None,
+        again: str = "",
     ) -> None:
+        """``again`` is the command that repeats a step whose loss is not finite, if any."""
         if settings.accumulate > 1 and method.mixes_samples:
             raise ConfigError(
                 f"{label}: accumulate = {settings.accumulate}: this method's loss compares the "
                 "samples of a batch, so the batch cannot be split; use more processes instead"
             )
         self.settings, self.key, self.world, self.label = settings, key, world, label
+        self.again = again
         self.data = data
         self.precision = resolve_precision(settings.precision, world.device)
         self.method = method.to(world.device)
@@ -174,6 +188,7 @@ class Fit:
     def _wrap(self) -> nn.Module:
         module: nn.Module = self.method
         if self.settings.compile:
+            _require_compiler(self.label)
             module = cast(nn.Module, torch.compile(module, dynamic=False))
         if self.world.size > 1:
             on_gpu = self.world.device.type == "cuda"
@@ -294,13 +309,9 @@ class Fit:
         write_atomic(file, json.dumps(record, indent=2))
         raise NonFiniteError(
             f"{self.label}: the loss at step {step} is not finite: {record['losses']}. The batch "
-            f"and its random key are in {file}; the state before the step is saved. Replay that "
-            f"step with: {self._replay_command()}"
+            f"and its random key are in {file}; the state before the step is saved"
+            + (f". Replay that step with: {self.again}" if self.again else "")
         )
-
-    def _replay_command(self) -> str:
-        run, _, seed = self.label.partition(" seed ")
-        return f"python -m reprise replay {run} --seed {seed.split()[0] if seed else 0}"
 
     def _log(self, losses: dict[str, Tensor], rate: float) -> str:
         step = self.state.step

@@ -133,7 +133,9 @@ def make_fit(job: RunJob, world: World) -> Fit:
     data = load_data(job.project, job.run.data, "train")
     folder = state_folder(job, data.digest)
     key = run_key(job.run, job.seed)
-    return Fit(build(job, data), data, fit_settings(job.run), key, folder, world, job.key)
+    again = f"python -m reprise {command(job).replace('train', 'replay', 1)}"
+    method, settings = build(job, data), fit_settings(job.run)
+    return Fit(method, data, settings, key, folder, world, job.key, again=again)
 
 
 def train(job: RunJob) -> None:

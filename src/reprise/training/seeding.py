@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reprise.errors import ConfigError
+
 BLOCK = 64  # samples that share one generator: few enough to split a batch over processes
 
 
@@ -74,6 +76,7 @@ class Draws:
         """Return float32 [count, *shape], standard normal."""
         return self._draw(purpose, shape, torch.randn)
 
+    @torch.compiler.disable  # a graph holds no hashes or generators; the numbers enter it as inputs
     def _draw(self, purpose: str, shape: tuple[int, ...], kind: Callable[..., Tensor]) -> Tensor:
         if torch.device(self.device).type == "meta":  # shapes only, for counting operations
             return kind(self.count, *shape, device="meta")
@@ -90,13 +93,13 @@ class Draws:
 def share_of_batch(batch_size: int, rank: int, world: int) -> tuple[int, int]:
     """Return (start, count) of a process's part of the global batch, on block boundaries.
 
-    Raises ValueError where the batch cannot be split so.
+    Raises ConfigError where the batch cannot be split so.
     """
     if world == 1:
         return 0, batch_size
     if batch_size % (world * BLOCK):
-        raise ValueError(
-            f"batch_size {batch_size} must be a multiple of {BLOCK} x {world} processes, "
+        raise ConfigError(
+            f"batch_size = {batch_size}: must be a multiple of {BLOCK} x {world} processes, "
             "so that every sample meets the same random numbers at any number of processes"
         )
     count = batch_size // world

@@ -1,0 +1,94 @@
+"""The command line: quick help, clear mistakes, and the planner's digest."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reprise.config import load_project
+from reprise.plan import RunJob
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    return tmp_path
+
+
+def reprise(workspace: Path, *arguments: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "reprise", *arguments],
+        cwd=workspace,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_help_lists_the_verbs_without_the_heavy_imports() -> None:
+    program = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom reprise.cli import app\n"
+        "said = CliRunner().invoke(app, ['--help']).output\n"
+        "heavy = {'torch', 'timm', 'mlflow', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "print(heavy or 'light')\n"
+        "print(all(verb in said for verb in ('train', 'evaluate', 'pull', 'bench', 'replay')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.split() == ["light", "True"], done.stderr
+
+
+def test_checking_parameters_needs_no_heavy_import() -> None:
+    program = (
+        "import sys\nfrom reprise import plan\nfrom reprise.config import load_project\n"
+        f"project = load_project(__import__('pathlib').Path({str(ROOT)!r}), 'smoke')\n"
+        "[job.digest for job in plan.run_jobs(project) + plan.table_jobs(project)]\n"
+        "print({'torch', 'timm', 'sklearn', 'mlflow'} & set(sys.modules) or 'light')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "light", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "can/cann"], "did you mean 'can'"),
+        (["train", "can"], "write paper/run"),
+        (["train", "can/can", "--seed", "7"], "not among this scale's seeds [0]"),
+        (["evaluate", "cn/can"], "unknown paper 'cn'"),
+        (["table", "can/imagnet"], "did you mean 'imagenet'"),
+        (["check", "--scale", "smok"], "did you mean 'smoke'"),
+        (["data", "photo", "--scale", "smoke"], "did you mean 'photos'"),
+        (["show", "can/imagenet"], "is not built"),
+        (["train", "can/can", "--scale", "smoke", "--expect", "0" * 64], "changed after the plan"),
+        (["train", "can/can", "--scale", "smoke"], "reprise data digits"),
+    ],
+)
+def test_a_mistake_is_told_in_words(workspace: Path, arguments: list[str], said: str) -> None:
+    code, output = reprise(workspace, *arguments)
+    assert code != 0
+    assert said in output
+    assert "Traceback" not in output
+
+
+def test_the_planners_digest_is_accepted(workspace: Path) -> None:
+    job = RunJob(load_project(workspace, "smoke"), "can", "pixels", 0)
+    assert reprise(workspace, "data", "photos", "--scale", "smoke")[0] == 0
+    code, said = reprise(
+        workspace, "train", "can/pixels", "--scale", "smoke", "--expect", job.digest
+    )
+    assert code == 0, said
+    assert all(path.is_file() for path in job.outputs)
+
+
+def test_check_reads_published_numbers_too(workspace: Path) -> None:
+    assert reprise(workspace, "check")[0] == 0
+    csv = workspace / "params/published/can/imagenet1k.csv"
+    csv.write_text(csv.read_text().replace("76.2", "much"))
+    code, said = reprise(workspace, "check")
+    assert code != 0
+    assert "imagenet1k.csv" in said
