@@ -76,7 +76,6 @@ class Draws:
         """Return float32 [count, *shape], standard normal."""
         return self._draw(purpose, shape, torch.randn)
 
-    @torch.compiler.disable  # a graph holds no hashes or generators; the numbers enter it as inputs
     def _draw(self, purpose: str, shape: tuple[int, ...], kind: Callable[..., Tensor]) -> Tensor:
         if torch.device(self.device).type == "meta":  # shapes only, for counting operations
             return kind(self.count, *shape, device="meta")
