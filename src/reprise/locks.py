@@ -55,6 +55,19 @@ def take_driver(root: Path) -> TextIO:
     return take(root / ".reprise" / "driver.lock", f"the workspace {root}")
 
 
+def driver(root: Path) -> int | None:
+    """Return the pid of the living process that drives a workspace, None where there is none."""
+    file = root / ".reprise" / "driver.lock"
+    try:
+        holder = json.loads(file.read_text(encoding="utf-8"))
+        if holder["host"] != socket.gethostname():
+            return None
+        os.kill(holder["pid"], 0)  # signal 0 only asks whether it lives
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return int(holder["pid"])
+
+
 @contextmanager
 def hold(path: Path, what: str, wait: bool = False) -> Iterator[None]:
     """Hold a lock for the length of a block.

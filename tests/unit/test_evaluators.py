@@ -210,6 +210,8 @@ def test_finished_evaluators_of_a_stopped_call_are_kept(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = RunJob(project, "can", "pixels", 0)
+    for file in job.eval_outputs:
+        file.unlink()
     calls: list[str] = []
 
     def stop(context: Any, settings: Any, name: str) -> Any:
@@ -247,3 +249,29 @@ def test_meta_says_how_a_run_came_about(project: Project) -> None:
     assert meta["images_per_second"] > 0
     lines = (job.folder / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [2, 4, 6, 8, 10, 12]
+
+
+def test_an_orphans_work_is_published_again_not_done_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its driver was killed; the next one deletes what the orphan published meanwhile."""
+    job = RunJob(project, "can", "mae", 0)
+    drivers = iter([1234, None, 1234, None])
+    with monkeypatch.context() as orphaned:
+        orphaned.setattr("reprise.locks.driver", lambda root: next(drivers))
+        training_run.train(job)
+        _runner.evaluate(job)
+    files = [*job.outputs[:2], *job.eval_outputs]
+    first = {file: file.read_bytes() for file in files}
+    for file in [*job.outputs, *job.eval_outputs]:
+        file.unlink()
+
+    def fail(*_: object) -> None:
+        raise AssertionError("done again")
+
+    monkeypatch.setattr("reprise.training.loop.Fit._step", fail)
+    monkeypatch.setattr(linear_probe, "evaluate", fail)
+    training_run.train(job)
+    _runner.evaluate(job)
+    assert {file: file.read_bytes() for file in files} == first
+    assert not list(project.state_root.glob("can-mae-*"))

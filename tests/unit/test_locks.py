@@ -106,3 +106,20 @@ def test_unsigned_lock_is_named_as_another_process(tmp_path: Path):
         path.write_text("")
         with pytest.raises(RepriseError, match="a is locked by another process"):
             locks.take(path, "a")
+
+
+def test_driver_is_known_while_it_lives(tmp_path):
+    assert locks.driver(tmp_path) is None
+    program = (
+        "import sys, time; from pathlib import Path; from reprise import locks\n"
+        "held = locks.take_driver(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert locks.driver(tmp_path) == process.pid
+    process.kill()
+    process.wait()
+    assert locks.driver(tmp_path) is None

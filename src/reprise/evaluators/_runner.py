@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from reprise import provenance, registry
+from reprise import locks, provenance, registry
 from reprise.config import Json
 from reprise.evaluators._base import Context, Result
 from reprise.files import write_atomic
-from reprise.locks import hold
 from reprise.plan import RunJob
 from reprise.progress import say
 from reprise.training import checkpoint, distributed
-from reprise.training.run import build, load_data, load_weights, set_determinism
+from reprise.training.run import build, load_data, load_weights, read_meta, set_determinism
 
 
 def evaluate(job: RunJob) -> None:
@@ -30,16 +29,20 @@ def evaluate(job: RunJob) -> None:
     when a signal stops a finetuning (its state is saved).
     """
     digests = {name: job.eval_digest(name) for name in job.run.evaluate}
-    whole = job.all_evals_digest
+    whole, driver = job.all_evals_digest, locks.driver(job.project.root)
     folder = job.project.state_root / f"{job.slug}-{job.name}-seed{job.seed}-eval-{whole[:16]}"
     lock = job.project.state_root / "locks" / f"{job.slug}-{job.name}-seed{job.seed}-eval.lock"
     with (
-        hold(lock, what=f"evaluating {job.key}", wait=True),
+        locks.hold(lock, what=f"evaluating {job.key}", wait=True),
         distributed.world(job.project.config.device) as world,
         # One BLAS thread: scikit-learn's many small products are slower on two (ten times so on a
         # busy machine), and the sums do not depend on the number of cores.
         threadpool_limits(1, user_api="blas"),
     ):
+        read_meta(job)
+        if all(_is_done(job.eval_folder / f"{name}.json", d) for name, d in digests.items()):
+            say(f"{job.key}: already evaluated, nothing to do")
+            return
         set_determinism(job.project.scale.threads)
         data = load_data(job.project, job.run.data, "train")
         method = load_weights(job, build(job, data)).to(world.device)
@@ -48,10 +51,14 @@ def evaluate(job: RunJob) -> None:
             if not _is_done(folder / f"{name}.json", digest):
                 _evaluate_one(context, name, digest)
         _publish(job, folder)
+        # The next driver deletes what an orphan published; it will publish from here again.
+        if driver is None or driver == locks.driver(job.project.root):
+            checkpoint.remove(folder)
 
 
 def _is_done(file: Path, digest: str) -> bool:
-    return file.is_file() and json.loads(file.read_text())["digest"] == digest
+    whole = file.is_file() and file.with_suffix(".npz").is_file()
+    return whole and json.loads(file.read_text())["digest"] == digest
 
 
 def _evaluate_one(context: Context, name: str, digest: str) -> None:
@@ -97,4 +104,3 @@ def _publish(job: RunJob, folder: Path) -> None:
     # A record is published after its arrays, so a reader that finds it finds them too.
     for file in sorted(job.eval_outputs, key=lambda path: path.suffix == ".json"):
         write_atomic(file, (folder / file.name).read_bytes())
-    checkpoint.remove(folder)

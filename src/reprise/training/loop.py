@@ -298,7 +298,7 @@ class Fit:
         bad = not bool(torch.isfinite(losses["loss"].detach()))
         if not distributed.any_process(bad, self.world.device):
             return
-        self._save()
+        self.save()
         record = {
             "step": step,
             "losses": {name: str(value.item()) for name, value in losses.items()},
@@ -330,14 +330,15 @@ class Fit:
         stop = distributed.any_process(signals.caught is not None, self.world.device)
         due = time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
         if stop or distributed.any_process(due, self.world.device):
-            self._save()
+            self.save()
         if stop:
             raise Interrupted(
                 f"{self.label}: stopped at step {self.state.step} of {self.settings.steps}, "
                 "state saved; the same command goes on from there"
             )
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint of the state between two steps; all processes call it together."""
         self._saved_at = time.monotonic()
         if self.world.is_main:
             state = {

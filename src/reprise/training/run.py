@@ -10,12 +10,11 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from reprise import provenance, registry
+from reprise import locks, provenance, registry
 from reprise.config import Project, Run
 from reprise.data.base import ImageSet, load
 from reprise.errors import RepriseError, StaleError
 from reprise.files import write_atomic
-from reprise.locks import hold
 from reprise.plan import RunJob
 from reprise.progress import say
 from reprise.training import checkpoint, distributed
@@ -144,20 +143,27 @@ def train(job: RunJob) -> None:
     Under torchrun every process calls this; the first one writes the files. Raises Interrupted
     (state saved), NonFiniteError, DataError, StaleError.
     """
+    driver = locks.driver(job.project.root)
     with distributed.world(job.project.config.device) as world:
         if not world.is_main:
             make_fit(job, world).run()
             return
         lock = job.project.state_root / "locks" / f"{job.slug}-{job.name}-seed{job.seed}.lock"
         # A trainer orphaned by a killed driver goes on; its successor waits, then finds the work
-        # done. Two never train together.
-        with hold(lock, what=f"training {job.key}", wait=True):
+        # done. Two never train together. The next driver deletes what its predecessor's jobs
+        # published after its death, so an orphan leaves its last state to publish from again.
+        with locks.hold(lock, what=f"training {job.key}", wait=True):
             if _is_published(job):
                 say(f"{job.key}: already trained, nothing to do")
                 return
             fit = make_fit(job, world)
             state = fit.run()
+            orphaned = driver is not None and driver != locks.driver(job.project.root)
+            if orphaned:
+                fit.save()
             _publish(job, fit, state)
+            if not orphaned:
+                checkpoint.remove(state.folder)
 
 
 def replay(job: RunJob) -> dict[str, float]:
@@ -177,7 +183,7 @@ def _is_published(job: RunJob) -> bool:
 
 
 def _publish(job: RunJob, fit: Fit, state: FitState) -> None:
-    """Write the three files, provenance last, then drop the state."""
+    """Write the three files, provenance last."""
     method = fit.method if fit.ema is None else fit.ema.module
     tensors = {name: value.contiguous().cpu() for name, value in method.state_dict().items()}
     # One array at least: safetensors refuses an empty file, and raw pixels have no weights.
@@ -185,7 +191,6 @@ def _publish(job: RunJob, fit: Fit, state: FitState) -> None:
     lines = [json.dumps(line) + "\n" for line in state.log]
     write_atomic(job.folder / "log.jsonl", "".join(lines))
     write_atomic(job.folder / "meta.json", json.dumps(_meta(job, fit, state), indent=2) + "\n")
-    checkpoint.remove(state.folder)
     if state.seconds:
         rate = state.step * job.run.batch_size / state.seconds
         say(f"{job.key}: {state.step} steps, {state.seconds:.0f} s, {rate:,.0f} images/s")
