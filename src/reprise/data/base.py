@@ -3,13 +3,14 @@
 Each data set is a module in `reprise.data.sets` with the members of `SetModule`. `prepare` lets it
 write its files and then writes `manifest.json`, which lists every file with its SHA-256; `load`
 checks those before it hands out a split. The manifest says nothing of where the data came from
-(`source.txt` does), so that it, and all that is made from it, is the same whatever served.
+(`source.txt` does) nor of where they lie, so that it, and all that is made from it, is the same
+whatever served and wherever.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from reprise import registry
+from reprise.data import origin
 from reprise.errors import ConfigError, DataError, unknown
 from reprise.files import atomic, write_atomic
 from reprise.locks import hold
@@ -60,7 +62,7 @@ class ImageSet(Protocol):
 
 @dataclass(eq=False)
 class ArraySet:
-    """An `ImageSet` in memory: images uint8 [N, C, H, W], labels int64 [N]."""
+    """An `ImageSet` in memory or mapped: images uint8 [N, C, H, W], labels int64 [N]."""
 
     name: str
     split: str
@@ -85,14 +87,18 @@ class ArraySet:
 
 
 class SplitFiles(Strict):
-    """What the manifest says of a split: number of samples, SHA-256 of each of its files."""
+    """What the manifest says of a split: samples, SHA-256 of its files, source files left out."""
 
     count: int
     files: dict[str, str]
+    quarantined: int = 0
 
 
 class Manifest(Strict):
-    """`manifest.json` of a prepared data set; ``digest`` is that of all the rest."""
+    """`manifest.json` of a prepared data set; ``digest`` is that of all the rest.
+
+    ``name`` is the reader's and ``args`` lack those that say where the source lies.
+    """
 
     name: str
     args: dict[str, Any]
@@ -103,16 +109,23 @@ class Manifest(Strict):
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a data set's module made: whence, and (count, file names) of each split."""
+    """What a data set's module made: whence, and (count, file names) of each split.
+
+    ``quarantined`` counts, by split, the source files that could not be read and were left out.
+    """
 
     source: str
     classes: tuple[str, ...]
     splits: Mapping[str, tuple[int, list[str]]]
+    quarantined: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Split:
-    """A split whose files are verified, for a data set's module to read."""
+    """A split whose files are verified, for a data set's module to read.
+
+    ``name`` is the data set's folder below the data root.
+    """
 
     name: str
     split: str
@@ -133,39 +146,48 @@ class SetModule(Protocol):
         """Read a verified split."""
 
 
-def prepare(name: str, root: Path, args: Mapping[str, Any], log: Log = print) -> Path:
-    """Make ``root/<name>/`` unless it is there, whole and made with these args; return it.
+def prepare(
+    name: str, root: Path, args: Mapping[str, Any], log: Log = print, folder: str | None = None
+) -> Path:
+    """Make ``root/<folder>/`` unless it is there, whole and made with these args; return it.
 
-    ``manifest.json`` is written last, so its presence means that all else is there. Safe to call
-    from several processes at once. Raises DataError where the data cannot be had, ConfigError
-    where the name or an argument is wrong.
+    ``folder`` is the data set's name where it is not given. ``manifest.json`` is written last, so
+    its presence means that all else is there. Safe to call from several processes at once. Raises
+    DataError where the data cannot be had, ConfigError where the name or an argument is wrong.
     """
     module, settings = _module(name, args)
-    folder = root / name
-    if not _is_current(folder, args, log):
-        with hold(root / f".{name}.lock", f"data set {name!r}", wait=True):
+    home = root / (folder or name)
+    if not _is_current(home, name, args, log):
+        with hold(root / f".{home.name}.lock", f"data set {home.name!r}", wait=True):
             # Another process may have made it while this one waited.
-            if not _is_current(folder, args, log):
-                folder.mkdir(parents=True, exist_ok=True)
-                _publish(folder, args, module.prepare(folder, settings, log))
-    log(f"data set {name}: ready in {folder}")
-    return folder
+            if not _is_current(home, name, args, log):
+                home.mkdir(parents=True, exist_ok=True)
+                for left in home.glob(".*.tmp"):  # by a killed process; it may be large
+                    left.unlink()
+                seen = origin.glimpse(args)
+                prepared = module.prepare(home, settings, log)
+                origin.record(home, seen)
+                _publish(home, name, args, prepared)
+    log(f"data set {home.name}: ready in {home}")
+    return home
 
 
-def load(name: str, split: str, root: Path, args: Mapping[str, Any]) -> ImageSet:
-    """Read a split of a prepared data set.
+def load(
+    name: str, split: str, root: Path, args: Mapping[str, Any], folder: str | None = None
+) -> ImageSet:
+    """Read a split of the data set prepared in ``root/<folder>/`` (default: its name).
 
     Raises DataError naming the file that is absent, altered or made with other args, with the
     command that mends it; ConfigError where the name or an argument is wrong.
     """
     module, settings = _module(name, args)
-    folder = root / name
-    manifest = _read_manifest(folder, args)
+    home = root / (folder or name)
+    manifest = _read_manifest(home, name, args)
     if split not in manifest.splits:
-        raise DataError(unknown(f"split of data set {name!r}", split, manifest.splits))
-    _verify(folder, manifest.splits[split].files)
+        raise DataError(unknown(f"split of data set {home.name!r}", split, manifest.splits))
+    _verify(home, manifest.splits[split].files)
     digest = digest_of({"set": manifest.digest, "split": split})
-    return module.load(Split(name, split, folder, manifest.classes, digest), settings)
+    return module.load(Split(home.name, split, home, manifest.classes, digest), settings)
 
 
 def _module(name: str, args: Mapping[str, Any]) -> tuple[SetModule, Strict]:
@@ -182,7 +204,7 @@ def _mend(folder: Path) -> str:
     return f"run `python -m reprise data {folder.name}` to make it again"
 
 
-def _read_manifest(folder: Path, args: Mapping[str, Any]) -> Manifest:
+def _read_manifest(folder: Path, name: str, args: Mapping[str, Any]) -> Manifest:
     path = folder / "manifest.json"
     if not path.is_file():
         raise DataError(
@@ -193,10 +215,15 @@ def _read_manifest(folder: Path, args: Mapping[str, Any]) -> Manifest:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError:
         raise DataError(f"{path}: not a manifest of this version; {_mend(folder)}") from None
-    if manifest.args != dict(args):
+    if manifest.name != name:
+        raise DataError(f"{path}: prepared by {manifest.name!r}, not {name!r}; {_mend(folder)}")
+    wanted = origin.what(args)
+    if manifest.args != wanted:
         raise DataError(
-            f"{path}: prepared with args {manifest.args}, needed with {dict(args)}; {_mend(folder)}"
+            f"{path}: prepared with args {manifest.args}, needed with {wanted}; {_mend(folder)}"
         )
+    if why := origin.differs(folder, args):
+        raise DataError(f"{folder}: {why}; {_mend(folder)}")
     return manifest
 
 
@@ -213,11 +240,11 @@ def _verify(folder: Path, files: Mapping[str, str]) -> None:
             )
 
 
-def _is_current(folder: Path, args: Mapping[str, Any], log: Log) -> bool:
+def _is_current(folder: Path, name: str, args: Mapping[str, Any], log: Log) -> bool:
     if not (folder / "manifest.json").is_file():
         return False
     try:
-        for split in _read_manifest(folder, args).splits.values():
+        for split in _read_manifest(folder, name, args).splits.values():
             _verify(folder, split.files)
     except DataError as error:
         log(f"{error}; making it again")
@@ -225,33 +252,74 @@ def _is_current(folder: Path, args: Mapping[str, Any], log: Log) -> bool:
     return True
 
 
-def _publish(folder: Path, args: Mapping[str, Any], prepared: Prepared) -> None:
+def _publish(folder: Path, name: str, args: Mapping[str, Any], prepared: Prepared) -> None:
     """Write the manifest of what a module made."""
-    splits = {
+    splits: dict[str, dict[str, Any]] = {
         split: {"count": count, "files": {file: digest_of_file(folder / file) for file in files}}
         for split, (count, files) in prepared.splits.items()
     }
-    content = {"name": folder.name, "args": args, "classes": prepared.classes, "splits": splits}
+    for split, count in prepared.quarantined.items():
+        if count:  # left out where it is 0, so that whole data sets keep their digest
+            splits[split]["quarantined"] = count
+    content = {
+        "name": name,
+        "args": origin.what(args),
+        "classes": prepared.classes,
+        "splits": splits,
+    }
     manifest = Manifest.model_validate({**content, "digest": digest_of(content)})
+    text = manifest.model_dump_json(indent=2, exclude_defaults=True)
     write_atomic(folder / "source.txt", prepared.source + "\n")
-    write_atomic(folder / "manifest.json", manifest.model_dump_json(indent=2) + "\n")
+    write_atomic(folder / "manifest.json", text + "\n")
 
 
 def write_arrays(
     folder: Path, split: str, images: NDArray[np.uint8], labels: NDArray[Any]
 ) -> tuple[int, list[str]]:
     """Write images uint8 [N, C, H, W] and labels [N] of a split; return its count and files."""
-    arrays: dict[str, NDArray[Any]] = {"images": images, "labels": labels.astype(np.int64)}
-    for part, array in arrays.items():
-        with atomic(folder / f"{split}-{part}.npy") as stream:
-            np.save(stream, array)
-    return len(labels), [f"{split}-{part}.npy" for part in arrays]
+    return write_batches(folder, split, images.shape[1:], [(images, labels)])
+
+
+def write_batches(
+    folder: Path,
+    split: str,
+    shape: tuple[int, ...],
+    batches: Iterable[tuple[NDArray[np.uint8], NDArray[Any]]],
+) -> tuple[int, list[str]]:
+    """Write a split as `write_arrays` does, from batches of images [B, *shape] and labels [B].
+
+    Only one batch is in memory at a time, and the number of images need not be known before.
+    """
+    files = [f"{split}-images.npy", f"{split}-labels.npy"]
+    numbers = [np.zeros(0, np.int64)]
+    with atomic(folder / files[0]) as stream:
+        start = _write_header(stream, (0, *shape))
+        for images, labels in batches:
+            stream.write(np.ascontiguousarray(images).data)
+            numbers.append(labels.astype(np.int64))
+        labels = np.concatenate(numbers)
+        stream.seek(0)
+        if _write_header(stream, (len(labels), *shape)) != start:
+            raise AssertionError("numpy left no room in the header for the number of images")
+    with atomic(folder / files[1]) as stream:
+        np.save(stream, labels)
+    return len(labels), files
+
+
+def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> int:
+    """Write the .npy header of a uint8 array; return where its values begin."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream.tell()
 
 
 def read_arrays(split: Split) -> ArraySet:
-    """Read what `write_arrays` wrote."""
+    """Map what `write_arrays` wrote: the system reads the pages that are used, and may drop them.
+
+    The mapping is private: writing to the tensor changes a copy of the page, never the file.
+    """
     images, labels = (
-        torch.from_numpy(np.load(split.folder / f"{split.split}-{part}.npy"))
+        torch.from_numpy(np.load(split.folder / f"{split.split}-{part}.npy", mmap_mode="c"))
         for part in ("images", "labels")
     )
     return ArraySet(split.name, split.split, images, labels, split.classes, split.digest)
