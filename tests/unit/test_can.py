@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from reprise import flops
 from reprise.config import Run
 from reprise.papers import can
-from reprise.papers.can import CAN, info_nce, patchify, random_keep, take, unpatchify
+from reprise.papers.can import CAN, encode, info_nce, patchify, random_keep, take, unpatchify
 from reprise.settings.can import Settings
 from reprise.training.method import Batch
 from reprise.training.seeding import Draws, Key
@@ -105,7 +105,7 @@ def test_encoder_without_masking_equals_timms(cls_token: bool) -> None:
     method = make(cls_token, **SIMCLR).eval()
     images = batch().views[0]
     every = torch.arange(16).expand(6, 16)
-    tokens = method.encode(patchify(images, 4), every)
+    tokens = encode(method.encoder, patchify(images, 4), every)
     expected = method.encoder.forward_features(images)[:, int(cls_token) :]
     torch.testing.assert_close(tokens, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(method.features(images), tokens.mean(1), rtol=1e-4, atol=1e-5)
@@ -123,7 +123,7 @@ def test_losses_equal_their_formulae() -> None:
         sigma.append(own.uniform("sigma") * 0.05)
         noise.append(own.normal("noise", 8, 48) * sigma[-1][:, None, None])
     keep, level, added = torch.cat(kept), torch.cat(sigma), torch.cat(noise)
-    tokens = method.encode(take(clean, keep) + added, keep)
+    tokens = encode(method.encoder, take(clean, keep) + added, keep)
     assert method.decoder is not None
     out = method.decoder(tokens, keep, level)
     reconstruct, denoise = [], []
@@ -170,7 +170,7 @@ def test_dropped_patches_cannot_influence_the_encoder() -> None:
     method = make().eval()
     patches = patchify(batch().views[0], 4).requires_grad_()
     keep, drop = random_keep(torch.rand(6, 16), 0.5)
-    method.encode(take(patches, keep), keep).sum().backward()
+    encode(method.encoder, take(patches, keep), keep).sum().backward()
     assert patches.grad is not None
     assert take(patches.grad, drop).abs().max() == 0
     assert take(patches.grad, keep).abs().min() > 0
@@ -306,3 +306,84 @@ def test_paper_models_have_their_size_and_cost(
     assert parameters / 1e6 == pytest.approx(millions, abs=0.6)
     cost = [flops.multiply_adds(method, 3, 224) for method in (simclr, full)]
     assert cost[0] / cost[1] == pytest.approx(ratio, abs=0.05)
+
+
+def test_momentum_keys_by_hand() -> None:
+    generator = torch.Generator().manual_seed(2)
+    query, key = (torch.randn(5, 8, generator=generator).double() for _ in range(2))
+    expected = 0.0
+    for i in range(5):
+        scores = [math.exp(float(query[i] @ k / query[i].norm() / k.norm()) / 0.2) for k in key]
+        expected -= math.log(scores[i] / sum(scores)) / 5
+    assert can.info_nce_to_keys(query, key, 0.2).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_momentum_copies_follow_before_each_training_step_only() -> None:
+    method = make(momentum=0.75)
+    assert method.followers is not None
+    before = [p.clone() for p in method.followers.parameters()]
+    trained = [*method.encoder.parameters(), *method.projection.parameters()]  # type: ignore
+    with torch.no_grad():
+        for parameter in trained:
+            parameter.add_(1.0)
+    method.eval()(batch(), draws())
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, method.followers.parameters(), strict=True)
+    )
+    losses = method.train()(batch(), draws())
+    for old, new, target in zip(before, method.followers.parameters(), trained, strict=True):
+        torch.testing.assert_close(new, 0.75 * old + 0.25 * target)
+    losses["loss"].backward()
+    assert all(p.grad is None for p in method.followers.parameters())
+    assert all(p.grad is not None for p in method.projection.parameters())  # type: ignore
+
+
+def test_momentum_alone_changes_only_the_contrast() -> None:
+    plain, slow = make(), make(momentum=0.99)
+    slow.load_state_dict(plain.state_dict(), strict=False)
+    one, other = plain(batch(), draws()), slow(batch(), draws())
+    assert torch.equal(one["loss_reconstruct"], other["loss_reconstruct"])
+    assert torch.equal(one["loss_denoise"], other["loss_denoise"])
+    assert not torch.equal(one["loss_contrast"], other["loss_contrast"])
+
+
+def test_tokens_are_the_nearest_directions() -> None:
+    tokenizer = can.Tokenizer(12, 7)
+    patches = torch.randn(3, 4, 12)
+    patches[0, 0] = 5.0  # blank: every direction is equally far
+    tokens = tokenizer(patches)
+    projection, directions = tokenizer.projection, tokenizer.directions
+    for i in range(3):
+        for j in range(4):
+            centred = patches[i, j] - patches[i, j].mean()
+            scores = [float((centred @ projection) @ directions[:, k]) for k in range(7)]
+            assert scores[tokens[i, j]] == pytest.approx(max(scores), abs=1e-6)
+    assert tokens[0, 0] == 0
+
+
+def test_token_loss_is_a_cross_entropy_at_dropped_patches() -> None:
+    method = make(target="tokens", vocabulary=11)
+    clean, keep, drop, sigma, noise = method._corrupt(batch().views, draws())
+    tokens = encode(method.encoder, take(clean, keep) + noise, keep)
+    assert method.decoder is not None
+    assert method.tokenizer is not None
+    out = method.decoder(tokens, keep, sigma)
+    truth = method.tokenizer(take(clean, drop))
+    total = 0.0
+    for i in range(len(out)):
+        for j, patch in enumerate(drop[i]):
+            total -= float(out[i, patch, :11].log_softmax(0)[truth[i, j]])
+    losses = method(batch(), draws())
+    assert losses["loss_reconstruct"].item() == pytest.approx(total / drop.numel(), rel=1e-5)
+    denoised = take(out[..., 11:], keep)
+    assert losses["loss_denoise"].item() == pytest.approx(
+        float((denoised - noise).square().mean()), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"momentum": 0.9, **MAE}, {"target": "tokens", "weight_reconstruct": 0}]
+)
+def test_extensions_need_the_loss_that_they_change(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="needs weight_"):
+        Settings.model_validate(wrong)

@@ -7,11 +7,15 @@ are settings of this one objective (`reprise.settings.can`):
 
     SimCLR: mask_rate 0, only weight_contrast.     MAE: views 1, only weight_reconstruct.
 
+Two extensions, which the paper does without, are settings, too: contrast against a momentum copy
+of the encoder, and dropped patches told by a token instead of their pixels.
+
 Where the two public codes and the paper's figures disagree, this file follows the figures: the
 clean pixels are the reconstruction target, the raw noise (which still carries its level) is the
 denoising target, and the noise level is told to every decoder token.
 """
 
+import copy
 import math
 
 import timm
@@ -80,6 +84,18 @@ def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(logits, partner)
 
 
+def info_nce_to_keys(query: Tensor, key: Tensor, temperature: float) -> Tensor:
+    """Contrast queries [B, D] with a momentum encoder's keys [B, D] of the other view.
+
+    The mean over images of -log( exp(q.k/t) / sum over the keys of all processes ), unit-length
+    vectors (MoCo v3, arXiv 2104.02057, without its factor of 2t).
+    """
+    query, key = F.normalize(query.float(), dim=1), F.normalize(key.float(), dim=1)
+    logits = query @ distributed.gather(key).T / temperature
+    own = distributed.rank() * len(query) + torch.arange(len(query), device=query.device)
+    return F.cross_entropy(logits, own)
+
+
 def sincos_position(encoder_grid: tuple[int, int], width: int) -> Tensor:
     """Return fixed 2-D sine-cosine position embeddings [1, N, width]."""
     return build_sincos2d_pos_embed(list(encoder_grid), width).unsqueeze(0)
@@ -105,6 +121,25 @@ class NoiseLevel(nn.Module):
         angle = self.scale * sigma.unsqueeze(1) * self.get_buffer("rates")
         embedded: Tensor = self.mlp(torch.cat([angle.sin(), angle.cos()], dim=1))
         return embedded.unsqueeze(1)
+
+
+class Tokenizer(nn.Module):
+    """Names a patch by the nearest of some random directions, after a random projection.
+
+    Nothing is trained (the quantiser of BEST-RQ, arXiv 2202.01855): the patch less its mean is
+    projected to 16 numbers, whose nearest direction is the token. A blank patch is token 0.
+    """
+
+    def __init__(self, patch_values: int, vocabulary: int, width: int = 16) -> None:
+        super().__init__()
+        self.register_buffer("projection", torch.randn(patch_values, width))
+        self.register_buffer("directions", F.normalize(torch.randn(width, vocabulary), dim=0))
+
+    @torch.no_grad()
+    def forward(self, patches: Tensor) -> Tensor:
+        """Return the tokens int64 [B, N] of patches [B, N, P]."""
+        centred = (patches - patches.mean(dim=-1, keepdim=True)).float()
+        return (centred @ self.get_buffer("projection") @ self.get_buffer("directions")).argmax(-1)
 
 
 class Decoder(nn.Module):
@@ -148,6 +183,24 @@ class Decoder(nn.Module):
         return decoded
 
 
+def encode(vit: VisionTransformer, patches: Tensor, keep: Tensor) -> Tensor:
+    """Encode kept patches [B, K, C p p], which stand at [B, K], into tokens [B, K, D].
+
+    Only kept patches are embedded: the encoder never sees a dropped one.
+    """
+    weights = vit.patch_embed.proj
+    x = F.linear(patches, weights.weight.flatten(1), weights.bias)
+    prefix = vit.num_prefix_tokens
+    assert vit.pos_embed is not None
+    prefix_position, position = vit.pos_embed[:, :prefix], vit.pos_embed[:, prefix:]
+    x = x + take(position.expand(len(x), -1, -1), keep)
+    if vit.cls_token is not None:
+        first = (vit.cls_token + prefix_position).expand(len(x), -1, -1)
+        x = torch.cat([first.to(x.dtype), x], dim=1)
+    encoded: Tensor = vit.norm(vit.blocks(vit.norm_pre(x)))
+    return encoded[:, prefix:]
+
+
 def projection_head(width: int, settings: Settings) -> nn.Sequential:
     """Linear layers of the given widths with ReLU (and BatchNorm, if set) between them."""
     layers: list[nn.Module] = []
@@ -174,15 +227,30 @@ class CAN(Method):
         grid = encoder.patch_embed.grid_size
         self.patches = grid[0] * grid[1]
         self._fix_position(grid)
-        outputs = channels * self.patch**2
-        self.decoder = (
-            Decoder(encoder.embed_dim, grid, outputs, settings)
-            if settings.weight_reconstruct or settings.weight_denoise
-            else None
-        )
+        self.decoder, self.tokenizer = self._make_decoder(grid)
         self.projection = (
             projection_head(encoder.embed_dim, settings) if self.mixes_samples else None
         )
+        self.followers = self._make_followers()
+
+    def _make_decoder(self, grid: tuple[int, int]) -> tuple[Decoder | None, Tokenizer | None]:
+        """Return the decoder, which says tokens first where there are any, then pixels or noise."""
+        settings, pixels = self.settings, self.channels * self.patch**2
+        if not (settings.weight_reconstruct or settings.weight_denoise):
+            return None, None
+        tokenizer, outputs = None, pixels
+        if settings.target == "tokens":
+            tokenizer = Tokenizer(pixels, settings.vocabulary)
+            outputs = settings.vocabulary + (pixels if settings.weight_denoise else 0)
+        return Decoder(self.encoder.embed_dim, grid, outputs, settings), tokenizer
+
+    def _make_followers(self) -> nn.ModuleList | None:
+        """Return the momentum copies of encoder and projection, where contrast uses them."""
+        if self.settings.momentum is None:
+            return None
+        assert self.projection is not None  # settings ask for contrast
+        copies = nn.ModuleList([copy.deepcopy(self.encoder), copy.deepcopy(self.projection)])
+        return copies.requires_grad_(False)
 
     def _fix_position(self, grid: tuple[int, int]) -> None:
         position = self.encoder.pos_embed
@@ -192,35 +260,44 @@ class CAN(Method):
             position.zero_()[:, position.shape[1] - fixed.shape[1] :] = fixed
         position.requires_grad_(False)
 
-    def encode(self, patches: Tensor, keep: Tensor) -> Tensor:
-        """Encode kept patches [B, K, C p p], which stand at [B, K], into tokens [B, K, D].
-
-        Only kept patches are embedded: the encoder never sees a dropped one.
-        """
-        vit = self.encoder
-        weights = vit.patch_embed.proj
-        x = F.linear(patches, weights.weight.flatten(1), weights.bias)
-        prefix = vit.num_prefix_tokens
-        assert vit.pos_embed is not None
-        prefix_position, position = vit.pos_embed[:, :prefix], vit.pos_embed[:, prefix:]
-        x = x + take(position.expand(len(x), -1, -1), keep)
-        if vit.cls_token is not None:
-            first = (vit.cls_token + prefix_position).expand(len(x), -1, -1)
-            x = torch.cat([first.to(x.dtype), x], dim=1)
-        encoded: Tensor = vit.norm(vit.blocks(vit.norm_pre(x)))
-        return encoded[:, prefix:]
-
     def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         clean, keep, drop, sigma, noise = self._corrupt(batch.views, draws)
-        tokens = self.encode(take(clean, keep) + noise, keep)
+        seen = take(clean, keep) + noise
+        tokens = encode(self.encoder, seen, keep)
         losses: dict[str, Tensor] = {}
         if self.projection is not None:
-            first, second = self.projection(tokens.mean(dim=1)).chunk(2)
-            losses["loss_contrast"] = info_nce(first, second, self.settings.temperature)
+            losses["loss_contrast"] = self._contrast(tokens, seen, keep)
         if self.decoder is not None:
             decoded = self.decoder(tokens, keep, sigma).float()
             losses |= self._decoder_losses(decoded, clean, keep, drop, noise)
         return {"loss": self._weigh(losses), **losses}
+
+    def _contrast(self, tokens: Tensor, seen: Tensor, keep: Tensor) -> Tensor:
+        assert self.projection is not None
+        temperature = self.settings.temperature
+        first, second = self.projection(tokens.mean(dim=1)).chunk(2)
+        if self.followers is None:
+            return info_nce(first, second, temperature)
+        with torch.no_grad():
+            self._follow()
+            encoder, projection = self.followers
+            assert isinstance(encoder, VisionTransformer)
+            keys = projection(encode(encoder, seen, keep).mean(dim=1))
+            first_key, second_key = keys.chunk(2)
+        one = info_nce_to_keys(first, second_key, temperature)
+        return (one + info_nce_to_keys(second, first_key, temperature)) / 2
+
+    def _follow(self) -> None:
+        """Move the copies towards the trained modules, once before each training step."""
+        if not self.training:
+            return
+        assert self.followers is not None
+        assert self.settings.momentum is not None
+        for copied, trained in zip(self.followers, (self.encoder, self.projection), strict=True):
+            assert trained is not None
+            mine: list[Tensor] = list(copied.parameters())
+            theirs: list[Tensor] = list(trained.parameters())
+            torch._foreach_lerp_(mine, theirs, 1 - self.settings.momentum)
 
     def _corrupt(
         self, views: tuple[Tensor, ...], draws: Draws
@@ -245,7 +322,11 @@ class CAN(Method):
         self, decoded: Tensor, clean: Tensor, keep: Tensor, drop: Tensor, noise: Tensor
     ) -> dict[str, Tensor]:
         losses = {}
-        if self.settings.weight_reconstruct:
+        if self.tokenizer is not None:
+            scores, decoded = decoded.tensor_split([self.settings.vocabulary], dim=-1)
+            truth = self.tokenizer(take(clean, drop))
+            losses["loss_reconstruct"] = F.cross_entropy(take(scores, drop).mT, truth)
+        elif self.settings.weight_reconstruct:
             target = take(clean, drop)
             if self.settings.normalise_target:
                 deviation, mean = torch.std_mean(target, dim=-1, keepdim=True)
@@ -270,11 +351,11 @@ class CAN(Method):
         Dropped patches are zero (mid-grey) in the second; in the third, kept patches are shown as
         they are and dropped ones as the decoder fills them in.
         """
-        if self.decoder is None:
+        if self.decoder is None or self.tokenizer is not None:
             return {"original": images}
         clean, keep, drop, sigma, noise = self._corrupt((images,), draws)
         noisy = take(clean, keep) + noise
-        decoded = self.decoder(self.encode(noisy, keep), keep, sigma)
+        decoded = self.decoder(encode(self.encoder, noisy, keep), keep, sigma)
 
         def place(patches: Tensor, index: Tensor, over: Tensor) -> Tensor:
             where = index.unsqueeze(-1).expand(-1, -1, patches.shape[-1])

@@ -29,6 +29,13 @@ class Settings(Strict):
     decoder_width: int = Field(512, gt=0)
     decoder_heads: int = Field(16, gt=0)
     normalise_target: bool = Field(False, description="per-patch normalised pixel targets")
+    momentum: float | None = Field(
+        None, gt=0, lt=1, description="contrast with a copy of the encoder that follows so slowly"
+    )
+    target: Literal["pixels", "tokens"] = Field(
+        "pixels", description="what the decoder says of a dropped patch: its pixels, or its token"
+    )
+    vocabulary: int = Field(256, gt=1, description="tokens of target: tokens")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -40,6 +47,10 @@ class Settings(Strict):
             raise PydanticCustomError("noise", "weight_denoise > 0 needs sigma_max > 0")
         if not (self.weight_contrast or self.weight_reconstruct or self.weight_denoise):
             raise PydanticCustomError("weights", "at least one loss weight must be above 0")
+        if self.momentum is not None and not self.weight_contrast:
+            raise PydanticCustomError("momentum", "momentum needs weight_contrast > 0")
+        if self.target == "tokens" and not self.weight_reconstruct:
+            raise PydanticCustomError("tokens", "target: tokens needs weight_reconstruct > 0")
         if (self.weight_reconstruct or self.weight_denoise) and self.decoder_width % 4:
             raise PydanticCustomError("decoder", "decoder_width must be a multiple of 4")
         return self
