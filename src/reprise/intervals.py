@@ -1,7 +1,8 @@
 """95 % intervals of a metric and of the difference of two, and the words that say what they cover.
 
-One or two seeds: percentile bootstrap over test images, which leaves out how far another seed
-would have moved the number. Three or more: Student's t over seeds.
+One or two seeds: percentile bootstrap over test images (or over repeated measurements, such as
+timings), which leaves out how far another seed would have moved the number. Three or more:
+Student's t over seeds. A single number of one or two seeds has no interval.
 """
 
 from collections.abc import Sequence
@@ -17,15 +18,19 @@ from reprise.reduce import Statistics
 LEVEL = 0.95
 FEWEST_SEEDS_FOR_T = 3
 RESAMPLES = 2000  # for metrics without a closed form
+SINGLE = "a single measurement"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval; ``kind`` says in words what the interval covers."""
+    """A value with its interval; ``kind`` says in words what the interval covers.
+
+    ``low`` and ``high`` are None where there is nothing to resample, and ``kind`` then says so.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     kind: str
 
 
@@ -34,7 +39,7 @@ def estimate(name: str, ours: Sequence[Statistics], against: Sequence[Statistics
 
     Args:
         name: a function of `reprise.reduce`.
-        ours: per-image statistics, one array per seed, first axis = test image.
+        ours: statistics, one array per seed, first axis = test image or measurement.
         against: the same for the other side of a difference: same seeds, same images, in the same
             order; empty for the metric itself.
 
@@ -44,15 +49,14 @@ def estimate(name: str, ours: Sequence[Statistics], against: Sequence[Statistics
     if not ours or len(shapes) != 1 or len(against) not in (0, len(ours)):
         raise ValueError("a paired interval needs the same seeds and test images on both sides")
     values = _per_seed(name, ours, against)
-    value = float(np.mean(values))
-    if len(ours) >= FEWEST_SEEDS_FOR_T:
-        low, high = _over_seeds(values)
-        return Estimate(value, low, high, f"t over {len(ours)} seeds")
-    if name in reduce.MEANS:
-        low, high = _over_images_exactly(ours, against, reduce.MEANS[name])
-    else:
-        low, high = _over_images(name, ours, against)
-    return Estimate(value, low, high, f"test images, {len(ours)} seed{'s' * (len(ours) > 1)}")
+    value, seeds = float(np.mean(values)), len(ours)
+    if seeds >= FEWEST_SEEDS_FOR_T:
+        return Estimate(value, *over_seeds(values), f"t over {seeds} seeds")
+    if len(ours[0]) == 1:
+        return Estimate(value, None, None, SINGLE + f" of each of {seeds} seeds" * (seeds > 1))
+    low, high = _over_images_exactly(name, ours, against) or _over_images(name, ours, against)
+    what = "test images" if name in reduce.PER_IMAGE else "repeated measurements"
+    return Estimate(value, low, high, f"{what}, {seeds} seed{'s' * (seeds > 1)}")
 
 
 def _per_seed(
@@ -64,23 +68,32 @@ def _per_seed(
     return values
 
 
-def _over_seeds(values: NDArray[np.float64]) -> tuple[float, float]:
-    error = values.std(ddof=1) / np.sqrt(len(values))
+def over_seeds(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the ends of Student's t interval of values [seeds], in their unit."""
+    # Seeds that agree exactly leave no width, not even that of rounding in the deviation.
+    error = 0.0 if (values == values[0]).all() else values.std(ddof=1) / np.sqrt(len(values))
     half = stdtrit(len(values) - 1, 0.5 + LEVEL / 2) * error
     return float(values.mean() - half), float(values.mean() + half)
 
 
 def _over_images_exactly(
-    ours: Sequence[Statistics], against: Sequence[Statistics], factor: float
-) -> tuple[float, float]:
+    name: str, ours: Sequence[Statistics], against: Sequence[Statistics]
+) -> tuple[float, float] | None:
     """Percentiles of the bootstrap of a mean of whole numbers, without drawing.
 
     A resampled sum is the sum of n independent draws from the images' scores, so its distribution
-    is the scores' own, convolved n times with itself: a power in Fourier space.
+    is the scores' own, convolved n times with itself: a power in Fourier space. Returns None where
+    the metric is no such mean, or the two sides count in different units (another r).
     """
-    scores = np.sum([np.asarray(array, np.int64) for array in ours], axis=0)
-    if against:
-        scores = scores - np.sum([np.asarray(array, np.int64) for array in against], axis=0)
+    if name not in reduce.MEANS:
+        return None
+    mine = [reduce.MEANS[name](array) for array in ours]
+    theirs = [reduce.MEANS[name](array) for array in against]
+    factor = mine[0][1]
+    if any(other != factor for _, other in (*mine, *theirs)):
+        return None
+    scores = sum(score for score, _ in mine) - sum(score for score, _ in theirs)
+    assert isinstance(scores, np.ndarray)
     n, lowest = len(scores), int(scores.min())
     share = np.bincount(scores - lowest) / n
     width = n * (len(share) - 1) + 1
@@ -93,7 +106,7 @@ def _over_images_exactly(
 def _over_images(
     name: str, ours: Sequence[Statistics], against: Sequence[Statistics]
 ) -> tuple[float, float]:
-    """Percentiles over resampled test images, the same images on both sides and for all seeds."""
+    """Percentiles over resampled rows, the same rows on both sides and for all seeds."""
     generator = np.random.default_rng(0)
     n = len(ours[0])
     replicates = []

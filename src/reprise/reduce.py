@@ -19,16 +19,63 @@ def percent_correct(statistics: Statistics) -> float:
 
     Raises ValueError for any other shape, for no image at all and for values besides 0 and 1.
     """
-    if statistics.ndim != 1 or statistics.size == 0 or not np.isin(statistics, (0, 1)).all():
-        raise ValueError("percent_correct needs a non-empty vector of zeros and ones")
+    return _percent_of_ones("percent_correct", "vector", statistics, 1)
+
+
+def percent_correct_repeated(statistics: Statistics) -> float:
+    """Return 100 * mean of uint8 [n, r] correctness: n images, each classified r times; percent.
+
+    The r may be draws of training labels or corruptions of the image: they belong to the image,
+    and a resample takes or leaves them together. Raises ValueError as `percent_correct`.
+    """
+    return _percent_of_ones("percent_correct_repeated", "matrix", statistics, 2)
+
+
+def mean(statistics: Statistics) -> float:
+    """Return the mean of numbers [n], in their own unit; ValueError where one is not finite."""
+    return float(_finite_vector("mean", statistics).mean())
+
+
+def median(statistics: Statistics) -> float:
+    """Return the median of numbers [n], in their own unit; ValueError where one is not finite."""
+    return float(np.median(_finite_vector("median", statistics)))
+
+
+def _percent_of_ones(name: str, shape: str, statistics: Statistics, dimensions: int) -> float:
+    ones = np.isin(statistics, (0, 1)).all()
+    if statistics.ndim != dimensions or statistics.size == 0 or not ones:
+        raise ValueError(f"{name} needs a non-empty {shape} of zeros and ones")
     return 100.0 * float(np.count_nonzero(statistics)) / statistics.size
 
 
-REDUCERS: dict[str, Callable[[Statistics], float]] = {"percent_correct": percent_correct}
+def _finite_vector(name: str, statistics: Statistics) -> NDArray[np.float64]:
+    numeric = statistics.dtype.kind in "fiu" and statistics.ndim == 1 and statistics.size > 0
+    values = statistics.astype(np.float64) if numeric else np.array([np.nan])
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} needs a non-empty vector of finite numbers")
+    return values
 
-# Reducers that are this factor times the mean of whole numbers, one per image: the bootstrap of
-# such a metric has a distribution in closed form, and needs no drawing.
-MEANS: dict[str, float] = {"percent_correct": 100.0}
+
+REDUCERS: dict[str, Callable[[Statistics], float]] = {
+    "percent_correct": percent_correct,
+    "percent_correct_repeated": percent_correct_repeated,
+    "mean": mean,
+    "median": median,
+}
+
+# Reducers whose n rows are test images; the rows of all others are measurements of one thing.
+PER_IMAGE = frozenset({"percent_correct", "percent_correct_repeated"})
+
+# Reducers that are a factor times the mean of whole numbers, one per image: the bootstrap of such
+# a metric has a distribution in closed form, and needs no drawing. Each entry turns statistics
+# into those numbers, int64 [n], and the factor.
+MEANS: dict[str, Callable[[Statistics], tuple[NDArray[np.int64], float]]] = {
+    "percent_correct": lambda array: (array.astype(np.int64), 100.0),
+    "percent_correct_repeated": lambda array: (
+        array.astype(np.int64).sum(axis=1),
+        100.0 / array.shape[1],
+    ),
+}
 
 
 def apply(name: str, statistics: Statistics) -> float:

@@ -11,16 +11,19 @@ import safetensors.torch
 import torch
 
 from reprise.config import Project, load_project
-from reprise.data.base import load, prepare
+from reprise.data.base import few_labels, load, prepare
+from reprise.data.corruptions import CORRUPTIONS, corrupt
 from reprise.data.transforms import normalise
 from reprise.errors import ConfigError, StaleError
-from reprise.evaluators import _runner, knn, linear_probe
+from reprise.evaluators import _runner, knn, linear_probe, robustness
 from reprise.evaluators._base import Context
 from reprise.evaluators.classify import score
 from reprise.plan import RunJob
-from reprise.settings.evaluators import Finetune, Gallery, Knn, LinearProbe
+from reprise.settings.evaluators import Finetune, Gallery, Knn, LinearProbe, Robustness
 from reprise.training import run as training_run
 from reprise.training.distributed import World
+from reprise.training.loop import autocast, resolve_precision
+from reprise.training.seeding import Draws
 
 ROOT = Path(__file__).parents[2]
 
@@ -222,9 +225,16 @@ def test_finished_evaluators_of_a_stopped_call_are_kept(
     with pytest.raises(KeyboardInterrupt):
         _runner.evaluate(job)
     monkeypatch.undo()
-    monkeypatch.setattr(linear_probe, "evaluate", stop)
+    real = linear_probe.evaluate
+
+    def spy(context: Any, settings: Any, name: str) -> Any:
+        calls.append(name)
+        return real(context, settings, name)
+
+    monkeypatch.setattr(linear_probe, "evaluate", spy)
     _runner.evaluate(job)
-    assert calls == ["knn"]
+    assert calls[0] == "knn"
+    assert "linear_probe" not in calls
     assert not list(project.state_root.glob("can-pixels-*"))
 
 
@@ -275,3 +285,207 @@ def test_an_orphans_work_is_published_again_not_done_again(
     _runner.evaluate(job)
     assert {file: file.read_bytes() for file in files} == first
     assert not list(project.state_root.glob("can-mae-*"))
+
+
+# --- several draws of a few labels -----------------------------------------------------------
+
+
+def probe_settings(**given: Any) -> LinearProbe:
+    known = {"kind": "linear_probe", "data": "photos", "max_iter": 50}
+    return LinearProbe.model_validate({**known, **given})
+
+
+def precision_of(here: Context) -> Any:
+    wanted = resolve_precision(here.job.run.precision, here.world.device)
+    return autocast(wanted, here.world.device)
+
+
+def probe_by_hand(here: Context, chosen: torch.Tensor, settings: LinearProbe, seed: int) -> Any:
+    """Return the probe as it was before there were draws and caches: features, choice, fit."""
+    data = here.data("photos", "train")
+    images = normalise(data.fetch(chosen)[0], here.job.run.augment)
+    with torch.inference_mode(), precision_of(here):
+        features = here.method.eval().features(images).float().numpy()
+    labels = data.labels[chosen].numpy()
+    strength = linear_probe.choose(features, labels, settings, seed)
+    return linear_probe.fit(features, labels, settings, strength), strength
+
+
+@pytest.mark.parametrize("run", ["can", "pixels"])
+def test_the_first_of_several_draws_is_the_single_one(
+    project: Project, tmp_path: Path, run: str
+) -> None:
+    here = context(project, run, tmp_path)
+    labels = here.data("photos", "train").labels
+    single = linear_probe.evaluate(here, probe_settings(labels=100), "probe")
+    chosen = few_labels(labels, 100, here.key.fold("few"))
+    probe, strength = probe_by_hand(
+        here, chosen, probe_settings(labels=100), here.key.fold("probe").seed
+    )
+    tested, truth = here.features("photos", "test")
+    (top1,) = single.metrics
+    assert (top1.reduce, top1.statistics.dtype) == ("percent_correct", np.uint8)
+    assert np.array_equal(top1.statistics, probe.predict(tested) == truth)
+    assert single.info["inverse_regularisation"] == strength
+    fresh = context(project, run, tmp_path)
+    several = linear_probe.evaluate(fresh, probe_settings(labels=100, draws=3), "probe")
+    assert several.metrics[0].reduce == "percent_correct_repeated"
+    assert several.metrics[0].statistics.shape == (360, 3)
+    assert np.array_equal(several.metrics[0].statistics[:, 0], top1.statistics)
+    assert several.info["train_labels"] == 100
+    assert several.info["inverse_regularisation"][0] == strength
+    record = several.metrics[0].record()
+    assert record["n"] == 360
+    assert record["value"] == pytest.approx(100 * several.metrics[0].statistics.mean())
+
+
+def test_later_draws_are_other_labels_of_every_class(project: Project, tmp_path: Path) -> None:
+    here = context(project, "pixels", tmp_path)
+    data = here.data("photos", "train")
+    found = linear_probe.evaluate(here, probe_settings(labels=50, draws=4), "probe")
+    chosen = [here.few(data, 50, draw) for draw in range(4)]
+    assert all((data.labels[one].bincount() == 5).all() for one in chosen)
+    assert all(len(torch.cat([a, b]).unique()) > 75 for a in chosen for b in chosen if a is not b)
+    key = here.key.fold("probe", "draw", 2)
+    probe, _ = probe_by_hand(here, chosen[2], probe_settings(labels=50), key.seed)
+    tested, truth = here.features("photos", "test")
+    assert np.array_equal(found.metrics[0].statistics[:, 2], probe.predict(tested) == truth)
+
+
+def test_features_of_an_image_are_computed_once(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, seen = context(project, "can", tmp_path), list[torch.Tensor]()
+    forward = here.forward
+
+    def spy(data: Any, chosen: torch.Tensor, *rest: Any) -> torch.Tensor:
+        if data.split == "train":
+            seen.append(chosen)
+        return forward(data, chosen, *rest)
+
+    monkeypatch.setattr(here, "forward", spy)
+    data = here.data("photos", "train")
+    for labels in (20, 50, 50):
+        linear_probe.evaluate(
+            here, probe_settings(labels=labels, draws=5, inverse_regularisation=[0.01]), "probe"
+        )
+    assert len(seen) == 2, "one pass for all draws of an evaluator, none for what is known"
+    wanted = [here.few(data, labels, draw) for labels in (20, 50) for draw in range(5)]
+    assert torch.equal(torch.cat(seen).sort().values, torch.cat(wanted).unique())
+    here.features("photos", "train", 500)
+    everything = torch.cat(seen)
+    assert len(everything) == len(everything.unique())
+    # Rows come back in the order asked for, whatever was computed before.
+    asked = torch.cat([wanted[3].flip(0), wanted[0], wanted[0][:2]])
+    images = normalise(data.fetch(asked)[0], here.job.run.augment)
+    with torch.inference_mode(), precision_of(here):
+        expected = here.method.eval().features(images).float().numpy()
+    np.testing.assert_allclose(here.features_at("photos", "train", asked), expected, atol=1e-5)
+
+
+def test_one_label_a_class_needs_one_candidate(project: Project, tmp_path: Path) -> None:
+    here = context(project, "pixels", tmp_path)
+    one = probe_settings(labels=10, draws=3, inverse_regularisation=[0.01])
+    found = linear_probe.evaluate(here, one, "probe")
+    assert found.info["inverse_regularisation"] == [0.01] * 3
+    assert found.metrics[0].record()["value"] > 30
+    for labels in (10, 20, 40):
+        with pytest.raises(ConfigError, match=f"labels = {labels}: {labels // 10} labels in the"):
+            linear_probe.evaluate(here, probe_settings(labels=labels), "probe")
+    linear_probe.evaluate(here, probe_settings(labels=50), "probe")
+
+
+# --- robustness ------------------------------------------------------------------------------
+
+
+def robustness_settings(**given: Any) -> Robustness:
+    known = {"kind": "robustness", "data": "photos", "labels": 300, "max_iter": 50}
+    return Robustness.model_validate({**known, "images": 90, "strengths": 2, **given})
+
+
+@pytest.mark.parametrize("run", ["can", "pixels"])
+def test_robustness_scores_the_clean_probe_on_corrupted_images(
+    project: Project, tmp_path: Path, run: str
+) -> None:
+    here = context(project, run, tmp_path)
+    result = robustness.evaluate(here, robustness_settings(), "robustness")
+    found = {measured.metric: measured for measured in result.metrics}
+    assert list(found)[:6] == ["clean", "mean", *CORRUPTIONS]
+    assert list(found)[6:] == [f"{name}_{strength}" for name in CORRUPTIONS for strength in (1, 2)]
+    shapes = {name: measured.statistics.shape for name, measured in found.items()}
+    assert shapes == {
+        name: {"mean": (90, 8)}.get(name, (90, 2) if name in CORRUPTIONS else (90,))
+        for name in found
+    }
+    every = [found[name].statistics for name in CORRUPTIONS]
+    assert np.array_equal(found["mean"].statistics, np.concatenate(every, axis=1))
+    # One column calculated apart: 90 of 360 images, every fourth, under the seed's corruption.
+    data, probe = here.data("photos", "test"), probe_of(here)
+    images, labels = data.fetch(torch.arange(0, 360, 4))
+    draws = Draws(here.key.fold("corruptions"), 90)
+    for name, column in (("noise", 1), ("occlusion", 0)):
+        made = normalise(corrupt(images, name, column + 1, draws), here.job.run.augment)
+        with torch.inference_mode():
+            features = here.method.eval().features(made).numpy()
+        expected = probe.predict(features) == labels.numpy()
+        assert np.array_equal(found[name].statistics[:, column], expected)
+        assert np.array_equal(found[f"{name}_{column + 1}"].statistics, expected)
+    whole = linear_probe.evaluate(here, probe_settings(labels=300), "probe").metrics[0].statistics
+    assert np.array_equal(found["clean"].statistics, whole[::4])
+    assert result.info["train_labels"] == 300
+    assert not result.pictures
+    for measured in result.metrics:
+        assert measured.record()["n"] == 90
+
+
+def probe_of(here: Context) -> Any:
+    (fitted,) = linear_probe.fitted(here, robustness_settings())
+    return fitted.probe
+
+
+def test_a_probe_is_fitted_once_where_settings_agree(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, fits = context(project, "pixels", tmp_path), list[int]()
+    real = linear_probe.fit
+
+    def spy(features: Any, *rest: Any) -> Any:
+        fits.append(len(features))
+        return real(features, *rest)
+
+    monkeypatch.setattr(linear_probe, "fit", spy)
+    agreed = {"labels": 300, "inverse_regularisation": (0.01,)}
+    linear_probe.evaluate(here, probe_settings(**agreed), "probe")
+    robustness.evaluate(here, robustness_settings(**agreed, strengths=1), "robustness")
+    assert fits == [300]
+    robustness.evaluate(here, robustness_settings(**agreed, tolerance=0.1), "robustness")
+    assert fits == [300, 300]
+
+
+def test_every_run_meets_the_same_corrupted_images(project: Project, tmp_path: Path) -> None:
+    shown = [
+        robustness._images(context(project, run, tmp_path), robustness_settings())
+        for run in ("can", "pixels")
+    ]
+    for name in CORRUPTIONS:
+        assert torch.equal(*(images.corrupted(name, 1).images for images in shown))
+
+
+def test_robustness_takes_no_more_images_than_there_are(project: Project, tmp_path: Path) -> None:
+    here = context(project, "pixels", tmp_path)
+    settings = robustness_settings(images=5000, strengths=1)
+    result = robustness.evaluate(here, settings, "robustness")
+    assert result.info["images"] == 360
+    assert result.metrics[0].statistics.shape == (360,)
+
+
+def test_pictures_show_each_image_before_and_after(project: Project, tmp_path: Path) -> None:
+    here = context(project, "pixels", tmp_path)
+    result = robustness.evaluate(here, robustness_settings(pictures=3), "robustness")
+    assert list(result.pictures) == [f"{name}: clean, then strength 1 to 2" for name in CORRUPTIONS]
+    assert not {measured.metric for measured in result.metrics} & set(result.pictures)
+    shown = robustness._images(here, robustness_settings())
+    for name, strip in zip(CORRUPTIONS, result.pictures.values(), strict=True):
+        assert (strip.shape, strip.dtype) == ((9, 16, 16), np.uint8)
+        assert np.array_equal(strip[0::3], shown.images[[0, 30, 60], 0])
+        assert np.array_equal(strip[2::3], shown.corrupted(name, 2).images[[0, 30, 60], 0])

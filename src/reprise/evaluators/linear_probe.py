@@ -5,8 +5,11 @@ different scale and width want different ones; then the probe is fitted on all o
 """
 
 import warnings
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -14,32 +17,85 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from reprise.evaluators._base import Context, Result, top1
-from reprise.settings.evaluators import LinearProbe
+from reprise.config import Json
+from reprise.errors import ConfigError
+from reprise.evaluators._base import Context, Result, all_labels, correctness
+from reprise.settings.evaluators import LinearProbe, Probe
 
 HELD_OUT = 0.2
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A probe with the inverse regularisation that was chosen for it."""
+
+    probe: Pipeline
+    strength: float
+    train_labels: int
+
+    @property
+    def iterations(self) -> int:
+        return int(self.probe[-1].n_iter_.max())
+
+    def correct(
+        self, features: NDArray[np.float32], labels: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Return whether each of features [n, D] is classified as its label: bool [n]."""
+        right: NDArray[np.bool_] = self.probe.predict(features) == labels
+        return right
+
+
 def evaluate(context: Context, settings: LinearProbe, name: str) -> Result:
     """Fit on a class-balanced part of the training split, score on the test split."""
-    features, labels = context.features(settings.data, "train", settings.labels)
-    strength = choose(features, labels, settings, context.key.fold("probe").seed)
-    probe = fit(features, labels, settings, strength)
+    probes = fitted(context, settings, settings.draws)
     tested, truth = context.features(settings.data, "test")
-    info = {"train_labels": len(labels), "inverse_regularisation": strength}
-    info["iterations"] = int(probe[-1].n_iter_.max())
-    return Result(
-        context.data(settings.data, "test"), [top1(probe.predict(tested), truth)], info=info
-    )
+    correct = np.stack([probe.correct(tested, truth) for probe in probes], axis=1)
+    top1 = correctness("top1", correct[:, 0] if settings.draws == 1 else correct)
+    return Result(context.data(settings.data, "test"), [top1], info=about(probes))
+
+
+def about(probes: list[Fitted]) -> Json:
+    """Return what a record says of its probes; lists where there are several."""
+    strengths, iterations = [p.strength for p in probes], [p.iterations for p in probes]
+    single = len(probes) == 1
+    return {
+        "train_labels": probes[0].train_labels,
+        "inverse_regularisation": strengths[0] if single else strengths,
+        "iterations": iterations[0] if single else iterations,
+    }
+
+
+def fitted(context: Context, settings: Probe, draws: int = 1) -> list[Fitted]:
+    """Return a probe for each draw of the labels; equal settings of a run give the same ones."""
+    data = context.data(settings.data, "train")
+    chosen = [context.few(data, settings.labels, draw) for draw in range(draws)]
+    # One pass for all draws, as each batch by itself would be small.
+    context.features_at(settings.data, "train", torch.cat(chosen))
+    key = tuple(getattr(settings, field) for field in Probe.model_fields)
+
+    def make(draw: int) -> Fitted:
+        features = context.features_at(settings.data, "train", chosen[draw])
+        labels = all_labels(data)[chosen[draw]].numpy()
+        root = context.key.fold("probe")
+        seed = (root.fold("draw", draw) if draw else root).seed
+        strength = choose(features, labels, settings, seed)
+        return Fitted(fit(features, labels, settings, strength), strength, len(labels))
+
+    return [context.once(("probe", *key, draw), partial(make, draw)) for draw in range(draws)]
 
 
 def choose(
-    features: NDArray[np.float32], labels: NDArray[np.int64], settings: LinearProbe, seed: int
+    features: NDArray[np.float32], labels: NDArray[np.int64], settings: Probe, seed: int
 ) -> float:
-    """Return the candidate that does best on held-out training labels; the smallest on a tie."""
+    """Return the candidate that does best on held-out training labels; the smallest on a tie.
+
+    A single candidate needs no choice. Raises ConfigError where there are too few labels to hold
+    any out.
+    """
     candidates = sorted(settings.inverse_regularisation)
     if len(candidates) == 1:
         return candidates[0]
+    _check_held_out(labels, settings)
     fitted, held, fitted_labels, held_labels = train_test_split(
         features, labels, test_size=HELD_OUT, stratify=labels, random_state=seed % 2**32
     )
@@ -50,10 +106,23 @@ def choose(
     return candidates[int(np.argmax(scores))]
 
 
+def _check_held_out(labels: NDArray[np.int64], settings: Probe) -> None:
+    """Raise ConfigError where a class would have no label on one side of the choice."""
+    sizes = np.unique(labels, return_counts=True)[1]
+    # The same number as scikit-learn's: it rounds the held-out part up.
+    if sizes.min() < 2 or int(np.ceil(HELD_OUT * len(labels))) < len(sizes):
+        raise ConfigError(
+            f"labels = {settings.labels!r}: {sizes.min()} labels in the smallest of {len(sizes)} "
+            f"classes, too few to hold a fifth out and choose among "
+            f"{len(settings.inverse_regularisation)} values of inverse_regularisation; "
+            "give one value, or more labels"
+        )
+
+
 def fit(
     features: NDArray[np.float32],
     labels: NDArray[np.int64],
-    settings: LinearProbe,
+    settings: Probe,
     strength: float,
 ) -> Pipeline:
     """Fit the probe; an unfinished optimisation shows in the record's number of iterations."""

@@ -7,10 +7,9 @@ from pydantic import Field
 from reprise.settings.base import Augment, Optim, Strict
 
 
-class LinearProbe(Strict):
+class Probe(Strict):
     """Multinomial logistic regression on frozen, standardised features (scikit-learn)."""
 
-    kind: Literal["linear_probe"]
     data: str = Field(description="data set alias of the scale")
     labels: int | float = Field(description="training labels: a count, or a share of all")
     inverse_regularisation: tuple[Annotated[float, Field(gt=0)], ...] = Field(
@@ -20,6 +19,22 @@ class LinearProbe(Strict):
     )
     tolerance: float = Field(1e-3, gt=0)
     max_iter: int = Field(300, gt=0)
+
+
+class LinearProbe(Probe):
+    """Top-1 of the probe on the test split."""
+
+    kind: Literal["linear_probe"]
+    draws: int = Field(1, gt=0, description="independent draws of the labels, each with its probe")
+
+
+class Robustness(Probe):
+    """Top-1 of the probe, fitted on clean images, on test images corrupted at graded strength."""
+
+    kind: Literal["robustness"]
+    images: int = Field(2000, gt=0, description="test images, evenly spread over the split")
+    strengths: int = Field(3, ge=1, le=5, description="strengths 1 to this one")
+    pictures: int = Field(0, ge=0, description="images to show with all their corruptions")
 
 
 class Knn(Strict):
@@ -60,5 +75,5 @@ class Gallery(Strict):
 
 
 Evaluator = Annotated[
-    LinearProbe | Knn | Finetune | Classify | Gallery, Field(discriminator="kind")
+    LinearProbe | Robustness | Knn | Finetune | Classify | Gallery, Field(discriminator="kind")
 ]
