@@ -1,0 +1,118 @@
+"""From a claim's effects to what may be said of it: tests, their correction, and their reach.
+
+docs/statistics.md says in plain words what is done here and why.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+from statsmodels.stats.multitest import multipletests
+
+from reprise import intervals, reduce
+from reprise.results import Measured
+
+LEVEL = 0.05  # of all false `supported` of a paper together, and of all false `contradicted`
+POWER = 0.8
+FEWEST_SEEDS = intervals.FEWEST_SEEDS_FOR_T
+
+Array = NDArray[np.float64]
+
+
+def constant(slack: Array) -> NDArray[np.bool_]:
+    """Say of each part, last axis = seeds, whether all seeds agree up to rounding."""
+    spread = np.ptp(slack, axis=-1)
+    return np.asarray(spread <= 1e-12 + 1e-9 * np.abs(slack).max(axis=-1))
+
+
+def p_values(slack: Array) -> tuple[Array, Array]:
+    """Return the p-values for and against a claim whose parts must all lie above zero.
+
+    Args:
+        slack: [..., parts, seeds], three seeds or more, paired.
+
+    Returns p [...] for "all parts are above zero" (the largest of the parts' one-sided p-values:
+    an intersection-union test) and for "some part is below zero" (the smallest, times the number
+    of parts). A part on which all seeds agree has no spread to test against; its p-values are 1.
+    """
+    flat = constant(slack)
+    # A tiny ramp keeps such parts from dividing by zero; their result is replaced below.
+    safe = np.where(flat[..., None], np.arange(slack.shape[-1], dtype=float), slack)
+    above = np.where(flat, 1, stats.ttest_1samp(safe, 0, axis=-1, alternative="greater").pvalue)
+    under = np.where(flat, 1, stats.ttest_1samp(safe, 0, axis=-1, alternative="less").pvalue)
+    return above.max(axis=-1), np.minimum(1, under.shape[-1] * under.min(axis=-1))
+
+
+def weakest(slack: Array) -> int:
+    """Return the part on which a claim hangs: with the largest p-value, or the least slack.
+
+    ``slack`` is [parts, seeds]; its values decide alone where seeds are few or agree.
+    """
+    if slack.shape[-1] >= FEWEST_SEEDS and not constant(slack).any():
+        return int(np.argmax([p_values(one[None])[0] for one in slack]))
+    return int(slack.mean(axis=-1).argmin())
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number by Holm's method, in the same order."""
+    return [float(one) for one in multipletests(p, LEVEL, method="holm")[1]] if len(p) else []
+
+
+def smallest_detectable(effects: Array, level: float) -> float:
+    """Return how far beyond its bound a true effect must lie to be found with 80 % probability.
+
+    Args:
+        effects: [seeds], of which the standard deviation is taken as the true one.
+        level: of the one-sided paired t-test.
+
+    From the noncentral t distribution, in the unit of the effects.
+    """
+    n = len(effects)
+    critical = stats.t.isf(level, n - 1)
+
+    def missing_power(shift: float) -> float:
+        return POWER - float(stats.nct.sf(critical, n - 1, shift))
+
+    above = 1.0
+    while missing_power(above) > 0:
+        above *= 2
+    shift = optimize.brentq(missing_power, 0, above)
+    return float(shift * effects.std(ddof=1) / np.sqrt(n))
+
+
+def replicates(cells: Sequence[Sequence[Measured]]) -> Array:
+    """Return [replicates, cells, seeds] values of cells on the same resampled rows.
+
+    Args:
+        cells: for every cell one measurement per seed, all with statistics of the same n rows
+            (test images, or rounds of a benchmark).
+    """
+    generator = np.random.default_rng(0)
+    flat = [measured for seeds in cells for measured in seeds]
+    n, shape = len(flat[0].statistics), (intervals.RESAMPLES, len(cells), len(cells[0]))
+    if all(measured.reduce in reduce.MEANS for measured in flat):
+        return _of_means(generator, flat, n).reshape(shape)
+    made = []
+    for _ in range(intervals.RESAMPLES):
+        chosen = generator.integers(n, size=n)
+        made.append([reduce.apply(one.reduce, one.statistics[chosen]) for one in flat])
+    return np.array(made).reshape(shape)
+
+
+def _of_means(generator: np.random.Generator, flat: Sequence[Measured], n: int) -> Array:
+    """The same for means of whole numbers: images with equal scores everywhere are drawn by their
+    count, of which there are few kinds, instead of one by one."""
+    scores, factors = zip(*(reduce.MEANS[one.reduce](one.statistics) for one in flat), strict=True)
+    kinds, counts = np.unique(np.stack(scores, axis=-1), axis=0, return_counts=True)
+    drawn = generator.multinomial(n, counts / n, size=intervals.RESAMPLES)
+    values: Any = drawn @ kinds * np.array(factors) / n
+    return np.asarray(values, np.float64)
+
+
+def percentiles(effects: Array) -> tuple[float, float]:
+    """Return the 95 % interval of replicates [replicates, seeds], averaged over seeds."""
+    tails = [0.5 - intervals.LEVEL / 2, 0.5 + intervals.LEVEL / 2]
+    low, high = np.quantile(effects.mean(axis=-1), tails)
+    return float(low), float(high)
