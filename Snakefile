@@ -5,6 +5,7 @@
 #   snakemake --cores all can                     the tables of one paper
 #   snakemake --cores all sweeps                  every run and table there is
 #   snakemake --cores all --config scale=smoke    another scale than params/config.yaml says
+#   snakemake --cores all reference               what `reprise snapshot` reads: more seeds, sweeps
 #   snakemake -n                                  what would run, and why
 from snakemake.utils import min_version
 
@@ -26,7 +27,7 @@ rule all:
         "all: tables, report and MLflow are built"
 
 
-# one target per paper: its tables
+# one target per paper: its tables and claims
 for slug in project.papers:
 
     rule:
@@ -45,10 +46,19 @@ rule sweeps:
         "sweeps: every run and table is built; `snakemake --cores all` puts them into the report"
 
 
+rule reference:
+    input:
+        reference_results(),
+    message:
+        "reference: all is built; `python -m reprise snapshot` writes results/reference/"
+
+
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/benchmark.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/claims.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/track.smk"
 
@@ -56,6 +66,7 @@ include: "workflow/rules/track.smk"
 localrules:
     all,
     table,
+    claims,
     report,
     track,
 

@@ -10,7 +10,7 @@ from reprise.errors import ConfigError, StaleError, unknown
 
 if TYPE_CHECKING:
     from reprise.config import Project
-    from reprise.plan import RunJob, TableJob
+    from reprise.plan import BenchmarkJob, RunJob, TableJob
 
 app = typer.Typer(
     help="Vision papers rebuilt by one command, beside the numbers they printed. "
@@ -55,8 +55,12 @@ def _run_job(project: "Project", name: str, seed: int | None) -> "RunJob":
 
     slug, run_name = _split(name, "run")
     seeds = project.seeds(project.run(slug, run_name))
-    if seed is not None and seed not in seeds:
-        raise ConfigError(f"{name}: seed {seed} is not among this scale's seeds {list(seeds)}")
+    if project.run(slug, run_name).kind == "cost":
+        raise ConfigError(
+            f"{name}: is there for what its steps cost (kind: cost), not for training"
+        )
+    if seed is not None and seed < 0:
+        raise ConfigError(f"{name}: seed {seed}: must be 0 or more")
     return RunJob(project, slug, run_name, seeds[0] if seed is None else seed)
 
 
@@ -68,6 +72,16 @@ def _table_job(project: "Project", name: str) -> "TableJob":
     if table not in tables:
         raise ConfigError(unknown(f"table of {slug}", table, tables))
     return TableJob(project, slug, table)
+
+
+def _benchmark_job(project: "Project", name: str) -> "BenchmarkJob":
+    from reprise.plan import BenchmarkJob
+
+    slug, benchmark = _split(name, "benchmark")
+    benchmarks = project.paper(slug).benchmarks
+    if benchmark not in benchmarks:
+        raise ConfigError(unknown(f"benchmark of {slug}", benchmark, benchmarks))
+    return BenchmarkJob(project, slug, benchmark)
 
 
 def _expect(expected: str | None, present: str, what: str) -> None:
@@ -119,7 +133,7 @@ def status(scale: ScaleOption = None) -> None:
 
 @app.command()
 def data(
-    name: Annotated[str, typer.Argument(help="alias in the scale file, or a data set's name")],
+    name: Annotated[str, typer.Argument(help="alias in the scale file, or a data set's folder")],
     scale: ScaleOption = None,
     log: LogOption = None,
 ) -> None:
@@ -129,11 +143,11 @@ def data(
 
     project = _project(scale, log)
     datasets = project.scale.datasets
-    by_name = {dataset.name: dataset for dataset in datasets.values()}
-    if name not in datasets and name not in by_name:
-        raise ConfigError(unknown("data set", name, {**datasets, **by_name}))
-    chosen = datasets.get(name) or by_name[name]
-    prepare(chosen.name, project.data_root, chosen.args, say)
+    by_folder = {dataset.home: dataset for dataset in datasets.values()}
+    if name not in datasets and name not in by_folder:
+        raise ConfigError(unknown("data set", name, {**datasets, **by_folder}))
+    chosen = datasets.get(name) or by_folder[name]
+    prepare(chosen.name, project.data_root, chosen.args, say, chosen.home)
 
 
 @app.command()
@@ -179,6 +193,21 @@ def evaluate(
 
 
 @app.command()
+def benchmark(
+    name: Annotated[str, typer.Argument(metavar="PAPER/BENCHMARK")],
+    scale: ScaleOption = None,
+    expect: ExpectOption = None,
+    log: LogOption = None,
+) -> None:
+    """Measure what the training steps of several runs cost, in turns, on this machine."""
+    job = _benchmark_job(_project(scale, log), name)
+    _expect(expect, job.digest, f"benchmark {name}")
+    from reprise.bench import run
+
+    run(job)
+
+
+@app.command()
 def table(
     name: TableArgument,
     scale: ScaleOption = None,
@@ -189,6 +218,26 @@ def table(
     job = _table_job(_project(scale, log), name)
     _expect(expect, job.digest, f"table {name}")
     from reprise.tables import build
+
+    build(job)
+
+
+@app.command()
+def claims(
+    paper: Annotated[str, typer.Argument(metavar="PAPER")],
+    scale: ScaleOption = None,
+    expect: ExpectOption = None,
+    log: LogOption = None,
+) -> None:
+    """Say of each claim of a paper whether the finished evaluations bear it out."""
+    from reprise.plan import ClaimsJob
+
+    project = _project(scale, log)
+    if not project.paper(paper).claims:
+        raise ConfigError(f"params/papers/{paper}.yaml has no claims")
+    job = ClaimsJob(project, paper)
+    _expect(expect, job.digest, f"claims of {paper}")
+    from reprise.claims import build
 
     build(job)
 
@@ -213,6 +262,15 @@ def report(scale: ScaleOption = None, log: LogOption = None) -> None:
     from reprise.report.build import build
 
     say(f"report: {build(_project(scale, log))}")
+
+
+@app.command()
+def snapshot(scale: ScaleOption = None) -> None:
+    """Write results/reference/<scale>/ from what `snakemake --cores all reference` built."""
+    from reprise.progress import say
+    from reprise.reference import snapshot as write_snapshot
+
+    say(f"reference: {write_snapshot(_project(scale))}")
 
 
 @app.command()
@@ -264,6 +322,23 @@ def bench_can(
     seconds: Annotated[float, typer.Option(help="measuring time for each method")] = 10.0,
 ) -> None:
     """Training speed of CAN, MAE and SimCLR at a scale's size, and the share of GEMM peak."""
-    from reprise.bench import training
+    from reprise.bench import show
+    from reprise.plan import BenchmarkJob
 
-    training(_project(scale), "can", ("can", "mae", "simclr"), seconds)
+    show(BenchmarkJob(_project(scale), "can", "step", seconds))
+
+
+@bench.command("data")
+def bench_data(
+    root: Annotated[
+        str | None, typer.Option(help="folder of train/<class>/; default: the scale's")
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=8, help="side of the decoded images")] = None,
+    images: Annotated[int, typer.Option(min=2, help="images to decode in a round")] = 2000,
+    seconds: Annotated[float, typer.Option(help="measuring time in all")] = 10.0,
+    scale: ScaleOption = None,
+) -> None:
+    """Images per second and core: decoding, against Pillow's own speed, and augmentation."""
+    from reprise.bench_data import show
+
+    show(_project(scale), root, size, images, seconds)

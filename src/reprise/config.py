@@ -7,178 +7,45 @@ run takes what it does not say itself from the run it extends.
 import functools
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from reprise import registry
 from reprise.errors import ConfigError, unknown
-from reprise.settings.base import Augment, Model, Optim, Strict
-from reprise.settings.evaluators import Evaluator
-
-Json = dict[str, Any]
-
-
-class Dataset(Strict):
-    """A data set under an alias: which reader, and what it is told."""
-
-    name: str = Field(description="module in reprise.data.sets")
-    args: dict[str, Any] = Field(default_factory=dict)
-
-
-class Run(Strict):
-    """One training; ``steps: 0`` leaves the initial weights."""
-
-    kind: Literal["train"] = "train"
-    about: str = ""
-    method: str
-    data: str = Field(description="data set alias of the scale")
-    model: Model
-    objective: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
-    augment: Augment
-    optim: Optim
-    steps: int = Field(ge=0)
-    batch_size: int = Field(gt=0, description="images per optimiser step, over all processes")
-    accumulate: int = Field(1, gt=0, description="forward passes per optimiser step")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the processor computes in it, else fp32"
-    )
-    compile: bool = False
-    init_from: str | None = Field(None, description="run whose weights it starts from, paper/run")
-    log_every: int = Field(10, gt=0)
-    workers: int = Field(0, ge=0, description="loader processes; does not change the result")
-    evaluate: tuple[str, ...] = ()
-    headline: bool = True
-    seeds: tuple[int, ...] | None = Field(None, description="instead of the scale's seeds")
-
-
-class Metric(Strict):
-    """A column of a table: one metric of one evaluator."""
-
-    label: str
-    evaluator: str
-    metric: str
-    unit: str = "%"
-
-
-class Row(Strict):
-    """A row of a table: one of our runs, a printed row, or both side by side."""
-
-    label: str
-    run: str | None = Field(None, description="a run of this paper, or paper/run")
-    published: str | None = Field(None, description="row name in the published CSV")
-    evaluators: dict[str, str] = Field(
-        default_factory=dict, description="column -> evaluator, where it is not the column's own"
-    )
-    deviations: tuple[str, ...] = ()
-
-
-class Table(Strict):
-    """A printed table or figure, rebuilt."""
-
-    title: str
-    printed: str = Field(description="label in the paper, e.g. 'Table 3'")
-    about: str = ""
-    published: str | None = Field(None, description="CSV in params/published/<slug>/")
-    metrics: dict[str, Metric]
-    rows: tuple[Row, ...]
-    baseline: str | None = Field(None, description="row label that paired gains refer to")
-    deviations: tuple[str, ...] = ()
-    headline: bool = True
-
-
-class Paper(Strict):
-    """Everything that one paper's file holds, with the scale laid over it."""
-
-    slug: str
-    title: str
-    arxiv: str
-    idea: str
-    runs: dict[str, Run]
-    evaluators: dict[str, Evaluator]
-    tables: dict[str, Table]
-
-
-class Scale(Strict):
-    """What is fixed for a whole scale: data, seeds, threads; `papers` overlays the paper files."""
-
-    scale: str
-    about: str
-    result: bool = Field(True, description="false: plumbing only, never shown as a result")
-    seeds: tuple[int, ...] = Field(min_length=1)
-    threads: int = Field(gt=0, description="torch threads of a job, part of a run's digest")
-    datasets: dict[str, Dataset]
-    papers: dict[str, Any] = Field(default_factory=dict)
-
-
-class Config(Strict):
-    """`params/config.yaml`: what to build, and where data and state lie."""
-
-    scale: str
-    papers: tuple[str, ...]
-    data_root: str = "data"
-    state_root: str = ".reprise/state"
-    results_root: str = "results"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 without two of its surprises: `1e-4` is a number, a repeated key an error."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][-+]?\d+)$"),
-    list("-+.0123456789"),
+from reprise.settings.claims import wrong_references
+from reprise.settings.project import (
+    Benchmark,
+    Config,
+    Dataset,
+    Json,
+    Metric,
+    Paper,
+    Row,
+    Run,
+    Scale,
+    Table,
 )
+from reprise.yamlfile import overlay, read_yaml
 
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> Json:
-    seen: set[str] = set()
-    for key_node, _ in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor`
-            continue
-        key = str(loader.construct_object(key_node))
-        if key in seen:
-            raise ConfigError(
-                f"{key_node.start_mark.name}, line {key_node.start_mark.line + 1}: "
-                f"key {key!r} is given twice; keep one"
-            )
-        seen.add(key)
-    return cast(Json, loader.construct_mapping(node, deep=True))
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def read_yaml(path: Path) -> Json:
-    """Read a YAML mapping; raise ConfigError naming the file and line of what is wrong."""
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; it is needed to know what to build")
-    try:
-        with path.open(encoding="utf-8") as stream:
-            data = yaml.load(stream, Loader=_Loader)  # noqa: S506 (a SafeLoader subclass)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys, found {type(data).__name__}")
-    return data
-
-
-def overlay(base: Json, over: Mapping[str, Any]) -> Json:
-    """Return base with over laid on it: mappings merge key by key, all else is replaced."""
-    merged = dict(base)
-    for key, value in over.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = overlay(cast(Json, merged[key]), value)
-        else:
-            merged[key] = value
-    return merged
+__all__ = [
+    "Benchmark",
+    "Config",
+    "Dataset",
+    "Json",
+    "Metric",
+    "Paper",
+    "Project",
+    "Row",
+    "Run",
+    "Scale",
+    "Table",
+    "overlay",
+    "read_yaml",
+]
 
 
 @dataclass(frozen=True)
@@ -240,10 +107,12 @@ def _explain(error: ValidationError, where: Source | Path, prefix: Sequence[str]
 
 
 def _without_union_tags(loc: Sequence[str | int]) -> list[str | int]:
-    """Drop the discriminator that pydantic puts after an evaluator's name."""
+    """Drop the discriminator that pydantic puts after an evaluator's name and a claim's test."""
     parts = list(loc)
     if len(parts) > 2 and parts[0] == "evaluators":
         del parts[2]
+    if len(parts) > 3 and parts[0] == "claims" and parts[2] == "test":
+        del parts[3]
     return parts
 
 
@@ -317,8 +186,13 @@ class Project:
         return runs[name]
 
     def seeds(self, run: Run) -> tuple[int, ...]:
-        """Return the seeds that a run is trained with."""
-        return run.seeds or self.scale.seeds
+        """Return the seeds that a run is trained with; sweeps have the scale's first alone."""
+        return run.seeds or (self.scale.seeds if run.headline else self.scale.seeds[:1])
+
+    def for_reference(self) -> "Project":
+        """Return the same project with the seeds of the reference results."""
+        seeds = self.scale.reference_seeds or self.scale.seeds
+        return replace(self, scale=self.scale.model_copy(update={"seeds": seeds}))
 
     def dataset(self, alias: str) -> Dataset:
         """Return the data set behind an alias of this scale."""
@@ -330,7 +204,7 @@ class Project:
         """Yield (slug, run name, run, seed) of everything that can be built at this scale."""
         for slug, paper in self.papers.items():
             for name, run in paper.runs.items():
-                for seed in self.seeds(run):
+                for seed in self.seeds(run) if run.kind == "train" else ():
                     yield slug, name, run, seed
 
 
@@ -387,16 +261,29 @@ def _place(source: Source, *loc: str) -> str:
 
 
 def _check_references(paper: Paper, params: Path, source: Source) -> None:
+    for name, benchmark in paper.benchmarks.items():
+        for run in benchmark.runs:
+            if run not in paper.runs:
+                text = unknown("run", run, paper.runs)
+                raise ConfigError(f"{source.file_of(['benchmarks', name, 'runs'])}: {text}")
     for name, table in paper.tables.items():
         place = functools.partial(_place, source, "tables", name)
         for key, metric in table.metrics.items():
-            if metric.evaluator not in paper.evaluators:
+            if metric.evaluator and metric.evaluator not in paper.evaluators:
                 text = unknown("evaluator", metric.evaluator, paper.evaluators)
                 raise ConfigError(f"{place('metrics', key, 'evaluator')}: {text}")
+            if metric.benchmark and metric.benchmark not in paper.benchmarks:
+                text = unknown("benchmark", metric.benchmark, paper.benchmarks)
+                raise ConfigError(f"{place('metrics', key, 'benchmark')}: {text}")
         for index, row in enumerate(table.rows):
-            if row.run and "/" not in row.run and row.run not in paper.runs:
-                text = unknown("run", row.run, paper.runs)
-                raise ConfigError(f"{place('rows', str(index), 'run')}: {text}")
+            for shown in (row.run, *row.runs.values()):
+                if shown and "/" not in shown and shown not in paper.runs:
+                    text = unknown("run", shown, paper.runs)
+                    raise ConfigError(f"{place('rows', str(index), 'run')}: {text}")
+            for column in row.runs:
+                if column not in table.metrics:
+                    text = unknown("column", column, table.metrics)
+                    raise ConfigError(f"{place('rows', str(index), 'runs')}: {text}")
             for column, evaluator in row.evaluators.items():
                 key = place("rows", str(index), "evaluators")
                 if column not in table.metrics:
@@ -413,6 +300,9 @@ def _check_references(paper: Paper, params: Path, source: Source) -> None:
         csv = params / "published" / paper.slug / f"{table.published}.csv"
         if table.published and not csv.is_file():
             raise ConfigError(f"{place('published')}: no such file: {csv}")
+    for name, claim in paper.claims.items():
+        for loc, text in wrong_references(claim, paper.tables):
+            raise ConfigError(f"{source.file_of(['claims', name, *loc])}: {text}")
 
 
 def load_project(root: Path | None = None, scale: str | None = None) -> Project:
@@ -440,10 +330,26 @@ def load_project(root: Path | None = None, scale: str | None = None) -> Project:
             registry.module_path("data set", dataset.name)
         except ConfigError as error:
             raise ConfigError(f"{scale_file}: datasets.{alias}.name: {error}") from None
+    _check_folders(checked, scale_file)
     papers = {slug: _load_paper(slug, params, scale_file, checked) for slug in config.papers}
     project = Project(root, config, checked, papers)
     _check_init_from(project)
     return project
+
+
+def _check_folders(scale: Scale, scale_file: Path) -> None:
+    """Refuse data sets that would overwrite each other's files."""
+    owners: dict[str, str] = {}
+    for alias, dataset in scale.datasets.items():
+        place = f"{scale_file}: datasets.{alias}.folder = {dataset.home!r}"
+        if dataset.home != dataset.name and dataset.home in registry.known("data set"):
+            raise ConfigError(f"{place}: is the name of another data set; choose another word")
+        owner = owners.setdefault(dataset.home, alias)
+        if scale.datasets[owner] != dataset:
+            raise ConfigError(
+                f"{place}: is also that of datasets.{owner}, which has other settings; "
+                "give one of them a `folder` of its own"
+            )
 
 
 def _check_init_from(project: Project) -> None:

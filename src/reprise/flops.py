@@ -20,15 +20,19 @@ def on_meta(run: Run, classes: int, channels: int) -> Method:
     return method
 
 
-def multiply_adds(method: Method, channels: int, size: int, batch: int = 1) -> float:
+def multiply_adds(
+    method: Method, channels: int, size: int, batch: int = 1, backward: bool = False
+) -> float:
     """Return the multiply-adds of a training forward pass per image, all views together.
 
-    Matrix products, convolutions and attention are counted, as is usual; norms and activations
-    are not. ``method`` must be on the meta device.
+    With ``backward``, those of the backward pass, too. Matrix products, convolutions and attention
+    are counted, as is usual; norms and activations are not. ``method`` must be on the meta device.
     """
     images = torch.empty(batch, channels, size, size, device="meta")
     labels = torch.zeros(batch, dtype=torch.long, device="meta")
     given = Batch((images,) * method.num_views, labels, labels)
     with FlopCounterMode(display=False) as counter:
-        method(given, Draws(Key(("flops",)), batch, device="meta"))
+        loss = method(given, Draws(Key(("flops",)), batch, device="meta"))["loss"]
+        if backward:
+            loss.backward()
     return float(counter.get_total_flops()) / 2 / batch

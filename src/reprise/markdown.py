@@ -6,13 +6,27 @@ from reprise.config import Json
 
 
 def number(value: float, unit: str, sign: bool = False) -> str:
-    """Return a number for people: percentages to one decimal, all else to four digits."""
-    return f"{value:{'+' if sign else ''}z{'.1f' if unit == '%' else '.4g'}}"
+    """Return a number for people.
+
+    Percentages have one decimal; all else three digits, one decimal up to a thousand, and
+    thousands separators: 0.0123, 1.23, 12.3, 123.4, 1,234.
+    """
+    size = abs(value)
+    if unit == "%":
+        digits = ".1f"
+    elif size >= 999.95:
+        digits = ",.0f"
+    else:
+        digits = ".4g" if size >= 100 else ".3g"
+    return f"{value:{'+' if sign else ''}z{digits}}"
 
 
 def interval(estimate: Json, unit: str, sign: bool = False) -> str:
-    """Return 'value [low, high]' of an estimate."""
-    value, low, high = (number(estimate[key], unit, sign) for key in ("value", "low", "high"))
+    """Return 'value [low, high]' of an estimate, or 'value' where it has no interval."""
+    value = number(estimate["value"], unit, sign)
+    if estimate["low"] is None:
+        return value
+    low, high = (number(estimate[end], unit, sign) for end in ("low", "high"))
     return f"{value} [{low}, {high}]"
 
 
@@ -28,24 +42,33 @@ def scale_line(table: Json) -> str:
     return f"scale {scale['scale']}: {scale['about']}; seeds: {table['seeds']}"
 
 
+def _estimates(table: Json, part: str) -> list[Json]:
+    """Return every estimate of ``ours`` or ``gain``."""
+    found = (cell[part] for row in table["rows"] for cell in row["cells"].values())
+    return [estimate for estimate in found if estimate]
+
+
 def kinds(table: Json, part: str) -> list[str]:
     """Return what the intervals of ``ours`` or ``gain`` cover, in words, each once."""
-    found = (cell[part] for row in table["rows"] for cell in row["cells"].values())
-    return list(dict.fromkeys(estimate["kind"] for estimate in found if estimate))
+    found = (one["kind"] for one in _estimates(table, part) if one["low"] is not None)
+    return list(dict.fromkeys(found))
 
 
 def legend(table: Json) -> list[str]:
     """Return what the numbers and intervals of a table are, a sentence each."""
     what = {"ours": "ours: mean over seeds", "gain": f"gain: paired, over {table['baseline']}"}
-    lines = [
-        f"{text} [95 % interval: {'; '.join(kinds(table, part))}]."
-        for part, text in what.items()
-        if kinds(table, part)
-    ]
+    lines = []
+    for part, text in what.items():
+        if covered := "; ".join(kinds(table, part)):
+            lines.append(f"{text} [95 % interval: {covered}].")
+        elif _estimates(table, part):
+            lines.append(f"{text}.")
     if any(kind.startswith("test images") for kind in kinds(table, "ours")):
         lines.append(
             "An interval over test images leaves out how far another seed would move the number."
         )
+    if any(estimate["low"] is None for estimate in _estimates(table, "ours")):
+        lines.append("A number without an interval is a single measurement.")
     return lines
 
 
@@ -60,7 +83,7 @@ def render(table: Json) -> str:
     if not table["scale"]["result"]:
         paragraphs.append("**plumbing check, not a result**")
     paragraphs += ["\n".join(_grid(table)), *legend(table)]
-    if table["baseline"] and kinds(table, "gain"):
+    if table["baseline"] and _estimates(table, "gain"):
         paragraphs.append(f"## Paired gain over {table['baseline']}")
         paragraphs.append("\n".join(_gains(table)))
     for title, lines in (
@@ -77,7 +100,7 @@ def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _table(head: list[str], body: list[list[str]]) -> Iterator[str]:
+def pipe_table(head: list[str], body: list[list[str]]) -> Iterator[str]:
     yield _line(head)
     yield "|---|" + "---:|" * (len(head) - 1)
     yield from map(_line, body)
@@ -94,7 +117,7 @@ def _grid(table: Json) -> Iterator[str]:
         name = _head(column)
         head += [f"{name}, published", f"{name}, ours"] if column["key"] in shown else [name]
     body = [[row["label"], *_cells(row, table["columns"], shown)] for row in table["rows"]]
-    return _table(head, body)
+    return pipe_table(head, body)
 
 
 def _cells(row: Json, columns: list[Json], shown: set[str]) -> Iterator[str]:
@@ -118,7 +141,7 @@ def _gains(table: Json) -> Iterator[str]:
         for row in table["rows"]
         if any(cell["gain"] for cell in row["cells"].values())
     ]
-    return _table(["row", *map(_head, columns)], body)
+    return pipe_table(["row", *map(_head, columns)], body)
 
 
 def _gain(cell: Json, unit: str) -> str:

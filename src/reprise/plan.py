@@ -9,7 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from reprise import provenance, registry
-from reprise.config import Json, Project, Run, Table
+from reprise.config import Benchmark, Dataset, Json, Metric, Project, Row, Run, Table
+from reprise.data import origin
+from reprise.settings.claims import Claim, Place
 
 # Fields of a run that change what is shown or how fast it comes, never the weights.
 _NOT_SCIENCE = {"about", "headline", "evaluate", "seeds", "workers"}
@@ -75,7 +77,7 @@ class RunJob:
             "seed": self.seed,
             "threads": self.project.scale.threads,
             "config": self.run.model_dump(mode="json", exclude=_NOT_SCIENCE),
-            "dataset": dataset.model_dump(mode="json"),
+            "dataset": dataset_spec(dataset),
             "init_from": None if init is None else init.digest,
         }
 
@@ -103,7 +105,7 @@ class RunJob:
         return {
             "run": self.digest,
             "evaluator": settings.model_dump(mode="json"),
-            "dataset": dataset.model_dump(mode="json"),
+            "dataset": dataset_spec(dataset),
         }
 
     def eval_sources(self, evaluator: str) -> list[Path]:
@@ -141,11 +143,144 @@ class RunJob:
 
 
 @dataclass(frozen=True)
-class TableJob:
-    """One table of one paper: its files, the evaluations it reads, and its digest."""
+class BenchmarkJob:
+    """One benchmark of one paper: the runs that it measures in turns, its files and digest."""
 
     project: Project
     slug: str
+    name: str
+    seconds: float | None = None  # measuring time instead of the benchmark's own
+
+    @property
+    def benchmark(self) -> Benchmark:
+        own = self.project.paper(self.slug).benchmarks[self.name]
+        return own if self.seconds is None else own.model_copy(update={"seconds": self.seconds})
+
+    @property
+    def key(self) -> str:
+        """Name on the command line and in messages: 'paper/benchmark'."""
+        return f"{self.slug}/{self.name}"
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The record and its single timings."""
+        folder = self.project.results / self.slug / "bench"
+        return [folder / f"{self.name}.{ending}" for ending in ("json", "npz")]
+
+    @cached_property
+    def sources(self) -> list[Path]:
+        """The source files whose code is measured."""
+        methods = {self.project.run(self.slug, name).method for name in self.benchmark.runs}
+        return provenance.sources(
+            "reprise.bench", *(registry.module_path("method", method) for method in sorted(methods))
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """One digest of what is measured, and of the code that is."""
+        runs = {name: self.project.run(self.slug, name) for name in self.benchmark.runs}
+        return provenance.digest_of(
+            {
+                "scale": self.project.scale.scale,
+                "threads": self.project.scale.threads,
+                "benchmark": self.benchmark.model_dump(mode="json"),
+                "runs": {
+                    name: run.model_dump(mode="json", exclude=_NOT_SCIENCE | {"steps"})
+                    for name, run in runs.items()
+                },
+                "sources": provenance.digest_of_sources(self.sources),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class CellsJob:
+    """What is made from cells of tables: the runs, evaluations and benchmarks behind them."""
+
+    project: Project
+    slug: str
+
+    def cells(self) -> Iterator[tuple[Row, str, Metric]]:
+        """Yield (row, key of the column, column) of every cell that is read."""
+        raise NotImplementedError
+
+    @cached_property
+    def _wanted(self) -> dict[tuple[str, str], set[str | None]]:
+        """The evaluators that are read of every run (paper, name); None is its meta.json."""
+        wanted: dict[tuple[str, str], set[str | None]] = {}
+        for row, column, metric in self.cells():
+            if row.run is None:
+                continue
+            run = split_run(self.slug, row.runs.get(column, row.run))
+            evaluators = wanted.setdefault(run, set())
+            if metric.benchmark is None:
+                evaluators.add(row.evaluators.get(column, metric.evaluator))
+        return wanted
+
+    @cached_property
+    def run_jobs(self) -> list[RunJob]:
+        """Every run and seed behind a cell."""
+        jobs = []
+        for slug, name in self._wanted:
+            run = self.project.run(slug, name)
+            for seed in self.project.seeds(run) if run.kind == "train" else ():
+                jobs.append(RunJob(self.project, slug, name, seed))
+        return jobs
+
+    def evaluations(self) -> Iterator[tuple[RunJob, str]]:
+        """Yield (run job, evaluator) of every evaluation that fills a cell."""
+        for job in self.run_jobs:
+            for evaluator in job.run.evaluate:
+                if evaluator in self._wanted[job.slug, job.name]:
+                    yield job, evaluator
+
+    @property
+    def _meta_jobs(self) -> list[RunJob]:
+        """The runs of which a number of meta.json is read."""
+        return [job for job in self.run_jobs if None in self._wanted[job.slug, job.name]]
+
+    @cached_property
+    def benchmark_jobs(self) -> list[BenchmarkJob]:
+        """The benchmarks that fill a cell."""
+        names = {metric.benchmark for _, _, metric in self.cells() if metric.benchmark}
+        return [BenchmarkJob(self.project, self.slug, name) for name in sorted(names)]
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The evaluation, run and benchmark files that are read (headline runs only)."""
+        files = dict.fromkeys(path for job in self.benchmark_jobs for path in job.outputs)
+        files |= dict.fromkeys(
+            job.folder / "meta.json" for job in self._meta_jobs if job.run.headline
+        )
+        files |= dict.fromkeys(
+            path
+            for job, evaluator in self.evaluations()
+            if job.run.headline
+            for path in (
+                job.eval_folder / f"{evaluator}.json",
+                job.eval_folder / f"{evaluator}.npz",
+                job.folder / "meta.json",
+            )
+        )
+        return list(files)
+
+    @property
+    def evidence(self) -> Json:
+        """The digests of all that fills a cell."""
+        return {
+            "evaluations": {
+                f"{job.key} {evaluator}": job.eval_digest(evaluator)
+                for job, evaluator in self.evaluations()
+            },
+            "runs": {job.key: job.digest for job in self._meta_jobs},
+            "benchmarks": {job.key: job.digest for job in self.benchmark_jobs},
+        }
+
+
+@dataclass(frozen=True)
+class TableJob(CellsJob):
+    """One table of one paper: its files, the evaluations it reads, and its digest."""
+
     name: str
 
     @property
@@ -163,41 +298,11 @@ class TableJob:
             return None
         return self.project.root / "params/published" / self.slug / f"{self.table.published}.csv"
 
-    @cached_property
-    def run_jobs(self) -> list[RunJob]:
-        """Every run and seed that a row of the table shows."""
-        jobs: dict[tuple[str, str, int], RunJob] = {}
+    def cells(self) -> Iterator[tuple[Row, str, Metric]]:
+        """Yield every row with every column."""
         for row in self.table.rows:
-            if row.run is None:
-                continue
-            slug, name = split_run(self.slug, row.run)
-            for seed in self.project.seeds(self.project.run(slug, name)):
-                jobs[slug, name, seed] = RunJob(self.project, slug, name, seed)
-        return list(jobs.values())
-
-    def evaluations(self) -> Iterator[tuple[RunJob, str]]:
-        """Yield (run job, evaluator) of every evaluation that fills a cell."""
-        columns = {metric.evaluator for metric in self.table.metrics.values()}
-        own = {name for row in self.table.rows for name in row.evaluators.values()}
-        for job in self.run_jobs:
-            for evaluator in job.run.evaluate:
-                if evaluator in columns | own:
-                    yield job, evaluator
-
-    @property
-    def inputs(self) -> list[Path]:
-        """The evaluation and run files that the table reads (headline runs only)."""
-        files = dict.fromkeys(
-            path
-            for job, evaluator in self.evaluations()
-            if job.run.headline
-            for path in (
-                job.eval_folder / f"{evaluator}.json",
-                job.eval_folder / f"{evaluator}.npz",
-                job.folder / "meta.json",
-            )
-        )
-        return list(files)
+            for column, metric in self.table.metrics.items():
+                yield row, column, metric
 
     @cached_property
     def sources(self) -> list[Path]:
@@ -211,10 +316,56 @@ class TableJob:
             {
                 "table": self.table.model_dump(mode="json"),
                 "published": None if published is None else provenance.digest_of_file(published),
-                "evaluations": {
-                    f"{job.key} {evaluator}": job.eval_digest(evaluator)
-                    for job, evaluator in self.evaluations()
-                },
+                **self.evidence,
+                "sources": provenance.digest_of_sources(self.sources),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class ClaimsJob(CellsJob):
+    """The claims of one paper: their cells, their files and one digest of them all."""
+
+    @property
+    def claims(self) -> dict[str, Claim]:
+        return self.project.paper(self.slug).claims
+
+    @property
+    def outputs(self) -> list[Path]:
+        folder = self.project.results / self.slug
+        return [folder / "claims.json", folder / "claims.md"]
+
+    def table(self, place: Place) -> TableJob:
+        return TableJob(self.project, self.slug, place.table)
+
+    def row(self, place: Place) -> Row:
+        return next(row for row in self.table(place).table.rows if row.label == place.row)
+
+    def column(self, place: Place) -> Metric:
+        return self.table(place).table.metrics[place.column]
+
+    def cells(self) -> Iterator[tuple[Row, str, Metric]]:
+        """Yield every cell that a claim names, once."""
+        places = [place for claim in self.claims.values() for place in claim.places()]
+        for place in dict.fromkeys(places):
+            yield self.row(place), place.column, self.column(place)
+
+    @cached_property
+    def sources(self) -> list[Path]:
+        return provenance.sources("reprise.claims")
+
+    @cached_property
+    def digest(self) -> str:
+        """One digest of the claims, what their cells mean, and what fills them."""
+        cells = [
+            {"row": row.model_dump(mode="json"), "column": metric.model_dump(mode="json")}
+            for row, _, metric in self.cells()
+        ]
+        return provenance.digest_of(
+            {
+                "claims": {key: one.model_dump(mode="json") for key, one in self.claims.items()},
+                "cells": cells,
+                **self.evidence,
                 "sources": provenance.digest_of_sources(self.sources),
             }
         )
@@ -228,7 +379,13 @@ def split_run(slug: str, name: str) -> tuple[str, str]:
 
 def data_folder(project: Project, alias: str) -> Path:
     """Folder of a prepared data set; its manifest.json is written last."""
-    return project.data_root / project.dataset(alias).name
+    return project.data_root / project.dataset(alias).home
+
+
+def dataset_spec(dataset: Dataset) -> Json:
+    """What `params/` say that a data set is; where its files lie is left out."""
+    spec = dataset.model_dump(mode="json", exclude_none=True)
+    return {**spec, "args": origin.what(dataset.args)}
 
 
 def run_jobs(project: Project, headline_only: bool = False) -> list[RunJob]:
@@ -247,4 +404,18 @@ def table_jobs(project: Project, headline_only: bool = False) -> list[TableJob]:
         for slug, paper in project.papers.items()
         for name, table in paper.tables.items()
         if table.headline or not headline_only
+    ]
+
+
+def claims_jobs(project: Project) -> list[ClaimsJob]:
+    """Return the claims of every paper that has any, in the order of the files."""
+    return [ClaimsJob(project, slug) for slug, paper in project.papers.items() if paper.claims]
+
+
+def benchmark_jobs(project: Project) -> list[BenchmarkJob]:
+    """Return every benchmark of every paper, in the order of the files."""
+    return [
+        BenchmarkJob(project, slug, name)
+        for slug, paper in project.papers.items()
+        for name in paper.benchmarks
     ]

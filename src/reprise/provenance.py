@@ -17,6 +17,8 @@ PLUMBING = frozenset(
     f"reprise.{name}"
     for name in (
         "config",
+        "yamlfile",
+        "settings.project",
         "errors",
         "registry",
         "provenance",
@@ -26,6 +28,7 @@ PLUMBING = frozenset(
         "locks",
         "files",
         "data.download",
+        "data.origin",
     )
 )
 
@@ -94,7 +97,7 @@ def digest_of_sources(files: Iterable[Path]) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that can move a number."""
-    names = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "scipy", "reprise")
+    names = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "scipy", "reprise")
     found = {"python": platform.python_version()}
     for name in names:
         try:

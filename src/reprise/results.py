@@ -12,7 +12,7 @@ import numpy as np
 from reprise import reduce
 from reprise.config import Json
 from reprise.errors import RepriseError
-from reprise.plan import RunJob
+from reprise.plan import BenchmarkJob, RunJob
 from reprise.reduce import Statistics
 
 
@@ -100,24 +100,46 @@ def read_metric(job: RunJob, evaluator: str, metric: str) -> Measured:
     """
     path = job.eval_folder / f"{evaluator}.json"
     evaluation = read_evaluation(job, evaluator)
-    entry = _entry(path, evaluation["metrics"], metric)
-    arrays = path.with_suffix(".npz")
-    statistics = read_arrays(arrays, [entry["statistics"]])[entry["statistics"]]
+    data = (str(evaluation["data"].get("digest")), str(evaluation["data"].get("split")))
+    return _measured(path, _entry(path, evaluation["metrics"], metric), data)
+
+
+def read_benchmark(job: BenchmarkJob) -> Json:
+    """Read what a benchmark wrote, without its timings."""
+    return read_json(job.outputs[0], ("digest", "runs", "command", "machine"))
+
+
+def read_benchmark_metric(job: BenchmarkJob, run: str, metric: str) -> Measured:
+    """Read one number of a run in a benchmark, made anew from the single measurements."""
+    path = job.outputs[0]
+    return _measured(path, _entry(path, read_benchmark(job)["runs"].get(run), metric), ("", ""))
+
+
+def read_meta_number(job: RunJob, key: str) -> Measured:
+    """Read a number of a run's meta.json; raise ResultError where there is none of that name."""
+    value = read_meta(job).get(key)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise ResultError(f"{job.folder / 'meta.json'}: {key} = {value!r} is no number")
+    return Measured(float(value), 1, ("", ""), "mean", np.array([float(value)]))
+
+
+def _measured(path: Path, entry: Json, data: tuple[str, str]) -> Measured:
+    arrays, name = path.with_suffix(".npz"), entry["statistics"]
+    statistics = read_arrays(arrays, [name])[name]
     if statistics.ndim == 0 or len(statistics) != entry["n"]:
         raise ResultError(
-            f"{arrays}: {entry['statistics']} has shape {statistics.shape}, but {path.name} "
+            f"{arrays}: {name} has shape {statistics.shape}, but {path.name} "
             f"says n = {entry['n']}; {_MEND}"
         )
     try:
         value = reduce.apply(entry["reduce"], statistics)
     except (RepriseError, ValueError) as error:
-        raise ResultError(f"{path}: {metric}: {error}; {_MEND}") from None
+        raise ResultError(f"{path}: {entry['metric']}: {error}; {_MEND}") from None
     if not math.isclose(value, entry["value"], rel_tol=1e-9, abs_tol=1e-12):
         raise ResultError(
-            f"{path}: {metric} = {entry['value']}, but the statistics in {arrays.name} "
+            f"{path}: {entry['metric']} = {entry['value']}, but the statistics in {arrays.name} "
             f"give {value}; {_MEND}"
         )
-    data = (str(evaluation["data"].get("digest")), str(evaluation["data"].get("split")))
     return Measured(value, entry["n"], data, entry["reduce"], statistics)
 
 

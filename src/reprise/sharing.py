@@ -38,7 +38,11 @@ def push(project: Project) -> None:
         if not any((project.results / slug).is_dir() for slug in project.papers):
             raise SharingError(f"{project.results}: nothing is built; run `snakemake --cores all`")
         stages = [name for name, folder in _stages(project).items() if folder.is_dir()]
-        unfinished = [item for item in status.summary(project) if item.state != "current"]
+        unfinished = [
+            item
+            for item in status.summary(project)
+            if item.state == "stale" or (item.state == "missing" and item.headline)
+        ]
         if unfinished:
             say(f"note: {len(unfinished)} results are stale or missing, see `reprise status`")
         _dvc(project, "commit", "--force", *stages)
@@ -65,7 +69,7 @@ def pull(project: Project, remote: str | None = None) -> None:
             say(f"stale: {item.step} {item.paper}/{item.key}: {item.why}")
         if len(stale) > _TOLD:
             say(f"stale: {len(stale) - _TOLD} more, see `python -m reprise status`")
-        say(f"pulled: {len(current)} of {len(items)} results are current")
+        say(f"pulled: {len(current)} of {len(current) + len(stale)} results are current")
         wanted = [item for item in items if item.headline and item.step != "data"]
         if all(item.state == "current" for item in wanted):
             say("building the report and MLflow's store from them")
@@ -83,8 +87,8 @@ def _stages(project: Project) -> dict[str, Path]:
         if scale not in declared.get(slug, {}).get("foreach", {}):
             raise SharingError(f"dvc.yaml: stages.{slug}.foreach has no entry {scale!r}; add one")
     for dataset in project.scale.datasets.values():  # large public sets need not be shared
-        if dataset.name in declared["data"]["foreach"]:
-            wanted[f"data@{dataset.name}"] = project.data_root / dataset.name
+        if dataset.home in declared["data"]["foreach"]:
+            wanted[f"data@{dataset.home}"] = project.data_root / dataset.home
     return wanted
 
 

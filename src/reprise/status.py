@@ -13,7 +13,8 @@ from typing import Any, Literal, TextIO, cast
 
 from reprise import plan, provenance
 from reprise.config import Json, Project
-from reprise.plan import RunJob, TableJob
+from reprise.data import origin
+from reprise.plan import BenchmarkJob, CellsJob, ClaimsJob, RunJob, TableJob
 
 State = Literal["current", "stale", "missing"]
 STATES: tuple[State, ...] = ("current", "stale", "missing")
@@ -33,7 +34,7 @@ class Item:
 
 
 def summary(project: Project) -> list[Item]:
-    """Return every data set, run, evaluation and table, in the order in which they are built.
+    """Return every data set, run, evaluation, table and ledger of claims, in the order of building.
 
     Something is current only when all that it was made from is current, too.
     """
@@ -43,12 +44,14 @@ def summary(project: Project) -> list[Item]:
         *(judge.data(folder) for folder in _data_folders(project)),
         *(judge.run(job) for job in jobs),
         *(judge.evaluations(job) for job in jobs if job.run.evaluate),
+        *(judge.benchmark(job) for job in plan.benchmark_jobs(project)),
         *(judge.table(job) for job in plan.table_jobs(project)),
+        *(judge.claims(job) for job in plan.claims_jobs(project)),
     ]
 
 
-def current_sweeps(job: TableJob) -> list[Path]:
-    """Return the evaluation files of a table's sweep rows, as far as they are current."""
+def current_sweeps(job: CellsJob) -> list[Path]:
+    """Return the evaluation files of sweep rows among a job's cells, as far as they are current."""
     judge = _Judge(job.project)
     return [
         job_.eval_folder / f"{evaluator}.{ending}"
@@ -73,10 +76,11 @@ class _Judge:
         self._known: dict[tuple[object, ...], Item] = {}
 
     def data(self, folder: Path) -> Item:
-        file = folder / "manifest.json"
-        wanted = [d.args for d in self.project.scale.datasets.values() if d.name == folder.name]
-        why = "" if _read(file).get("args") in wanted else "prepared with other settings"
-        return Item("data", "", folder.name, (file,), _state([file], why), why)
+        key = ("data", folder)
+        if key not in self._known:
+            file, why = folder / "manifest.json", self._why_data_set(folder)
+            self._known[key] = Item("data", "", folder.name, (file,), _state([file], why), why)
+        return self._known[key]
 
     def run(self, job: RunJob) -> Item:
         key = ("train", job.slug, job.name, job.seed)
@@ -91,15 +95,29 @@ class _Judge:
             self._known[key] = self._item("evaluate", job, job.eval_outputs, why)
         return self._known[key]
 
-    def table(self, job: TableJob) -> Item:
-        above = [self.evaluations(run) for run in job.run_jobs if run.run.headline]
-        why = _first_stale(above)
-        meta = _read(next(path for path in job.outputs if path.suffix == ".json"))
-        if not why and meta.get("digest") != job.digest:
-            why = "its definition, the published numbers or its sources changed"
-        state = _state(job.outputs, why)
+    def benchmark(self, job: BenchmarkJob) -> Item:
+        same = _read(job.outputs[0]).get("digest") == job.digest
+        why = "" if same else "its settings or sources changed"
         files = tuple(job.outputs)
+        return Item("benchmark", job.slug, job.name, files, _state(files, why), why)
+
+    def table(self, job: TableJob) -> Item:
+        why = self._why_cells(job, "its definition, the published numbers or its sources changed")
+        files = tuple(job.outputs)
+        state = _state(files, why)
         return Item("table", job.slug, job.name, files, state, why, job.table.headline)
+
+    def claims(self, job: ClaimsJob) -> Item:
+        why = self._why_cells(job, "the claims, their cells or their sources changed")
+        files = tuple(job.outputs)
+        return Item("claims", job.slug, "claims", files, _state(files, why), why)
+
+    def _why_cells(self, job: TableJob | ClaimsJob, changed: str) -> str:
+        """Say why what a job makes of its cells is not current."""
+        above = [self.evaluations(run) for run in job.run_jobs if run.run.headline]
+        above += [self.benchmark(bench) for bench in job.benchmark_jobs]
+        meta = _read(next(path for path in job.outputs if path.suffix == ".json"))
+        return _first_stale(above) or ("" if meta.get("digest") == job.digest else changed)
 
     def _item(self, step: str, job: RunJob, files: list[Path], why: str) -> Item:
         key = f"{job.name} seed {job.seed}"
@@ -123,6 +141,16 @@ class _Judge:
             if why := self._why_data(result):
                 return why
         return ""
+
+    def _why_data_set(self, folder: Path) -> str:
+        datasets = self.project.scale.datasets.values()
+        wanted = next((one for one in datasets if one.home == folder.name), None)
+        if wanted is None:
+            return "no data set of this scale"
+        made = _read(folder / "manifest.json")
+        if (made.get("name"), made.get("args")) != (wanted.name, origin.what(wanted.args)):
+            return "prepared with other settings"
+        return origin.differs(folder, wanted.args)
 
     def _why_data(self, result: Json) -> str:
         """Say whether a result was made from other data than are here; absent data say nothing, so

@@ -12,10 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from reprise import intervals, markdown, published, results
-from reprise.config import Json, Metric, Row
+from reprise.cells import Reading, read_cell
+from reprise.config import Json
 from reprise.files import write_atomic
 from reprise.intervals import Estimate
-from reprise.plan import RunJob, TableJob, split_run
+from reprise.plan import TableJob, split_run
 from reprise.results import Measured
 
 CSV_COLUMNS = (
@@ -37,10 +38,8 @@ CSV_COLUMNS = (
     "status",
     "run_digests",
     "deviations",
+    "commands",
 )
-
-MEASURED = "measured"
-PUBLISHED_ONLY = "published only"
 
 
 def build(job: TableJob) -> None:
@@ -89,10 +88,7 @@ def _rows(job: TableJob) -> list[Json]:
     """Return the rows with their cells; gains refer to the baseline row's numbers."""
     table = job.table
     printed = published.of_table(job.project, job.slug, job.name)
-    readings = [
-        {key: _read(job, row, key, metric) for key, metric in table.metrics.items()}
-        for row in table.rows
-    ]
+    readings = [{key: read_cell(job, row, key) for key in table.metrics} for row in table.rows]
     labels = [row.label for row in table.rows]
     baseline = readings[labels.index(table.baseline)] if table.baseline else None
     rows = []
@@ -114,78 +110,7 @@ def _rows(job: TableJob) -> list[Json]:
     return rows
 
 
-class _Reading:
-    """What the runs of a row give for one column: numbers by seed, and why others are missing."""
-
-    def __init__(self, status: str = "") -> None:
-        self.measured: dict[int, Measured] = {}
-        self.provenance: list[Json] = []
-        self.missing: dict[int, str] = {}
-        self._status = status
-
-    @property
-    def status(self) -> str:
-        """`measured`, `published only`, or `not run`, `not measured`, `partial` with the reason."""
-        if self._status:
-            return self._status
-        if not self.missing:
-            return MEASURED
-        reasons = "; ".join(dict.fromkeys(self.missing.values()))
-        if not self.measured:
-            return f"not run: {reasons}"
-        return f"partial: seed {', '.join(map(str, self.missing))} not run: {reasons}"
-
-
-def _read(job: TableJob, row: Row, column: str, metric: Metric) -> _Reading:
-    if row.run is None:
-        return _Reading(PUBLISHED_ONLY)
-    slug, name = split_run(job.slug, row.run)
-    run = job.project.run(slug, name)
-    evaluator = row.evaluators.get(column, metric.evaluator)
-    if evaluator not in run.evaluate:
-        return _Reading(f"not measured: {name} has no {evaluator}")
-    reading = _Reading()
-    for seed in job.project.seeds(run):
-        run_job = RunJob(job.project, slug, name, seed)
-        why = _why_not(run_job, evaluator)
-        if why is None:
-            reading.measured[seed] = results.read_metric(run_job, evaluator, metric.metric)
-            reading.provenance.append(_provenance(run_job, evaluator, reading.measured[seed]))
-        else:
-            reading.missing[seed] = why
-    return reading
-
-
-def _why_not(run_job: RunJob, evaluator: str) -> str | None:
-    """Say why an evaluation has no number to show, or return None where it has."""
-    stem = run_job.eval_folder / evaluator
-    files = [stem.with_suffix(".json"), stem.with_suffix(".npz"), run_job.folder / "meta.json"]
-    for path in files:
-        if path.is_file():
-            continue
-        if not run_job.run.headline:
-            return "sweep row, build with `snakemake sweeps`"
-        return f"{run_job.key} has no {path.name}"
-    if results.read_evaluation(run_job, evaluator)["digest"] != run_job.eval_digest(evaluator):
-        return f"{files[0].name} of {run_job.key} is stale, of other settings, sources or data"
-    return None
-
-
-def _provenance(run_job: RunJob, evaluator: str, measured: Measured) -> Json:
-    """Return what says how one seed's number came about, with the commands that make it anew."""
-    evaluation = results.read_evaluation(run_job, evaluator)
-    return {
-        "run": f"{run_job.slug}/{run_job.name}",
-        "seed": run_job.seed,
-        "evaluator": evaluator,
-        "value": measured.value,
-        "run_digest": evaluation["run_digest"],
-        "eval_digest": evaluation["digest"],
-        "commands": [results.read_meta(run_job)["command"], evaluation["command"]],
-    }
-
-
-def _cell(number: published.Published | None, ours: _Reading, base: _Reading | None) -> Json:
+def _cell(number: published.Published | None, ours: Reading, base: Reading | None) -> Json:
     estimate = _estimate(ours.measured)
     gain = _gain(ours.measured, base.measured) if base else None
     return {
@@ -258,4 +183,7 @@ def _csv_line(table: Json, row: Json, key: str, cell: Json) -> Json:
         "status": cell["status"],
         "run_digests": " ".join(digests),
         "deviations": " | ".join(deviations),
+        "commands": " && ".join(
+            dict.fromkeys(command for made in cell["runs"] for command in made["commands"])
+        ),
     }

@@ -238,8 +238,9 @@ def _children(job: TableJob, table: Json) -> Iterator[tuple[Json, RunJob]]:
 
 
 def _runs(job: TableJob, table: Json) -> list[RunJob]:
-    """Return every run and seed of a table once."""
-    return list({run.key: run for _, run in _children(job, table)}.values())
+    """Return every trained run and seed of a table once."""
+    found = {run.key: run for _, run in _children(job, table) if run.run.kind == "train"}
+    return list(found.values())
 
 
 def _pictures(run: RunJob) -> Iterator[tuple[str, Json]]:
@@ -305,6 +306,9 @@ def _child(
     client: MlflowClient, experiment: str, row: Json, job: RunJob, tags: Mapping[str, str]
 ) -> None:
     """Create the run of a row and seed: curves, measured values, settings, data and files."""
+    if job.run.kind == "cost":
+        _cost_child(client, experiment, row, job, tags)
+        return
     meta = results.read_meta(job)
     ended = int((job.folder / "meta.json").stat().st_mtime * 1000)
     commit = (meta.get("git") or {}).get("commit")
@@ -330,6 +334,16 @@ def _child(
     for path in _run_files(job):
         client.log_artifact(run, str(path))
     client.set_terminated(run, end_time=ended)
+
+
+def _cost_child(
+    client: MlflowClient, experiment: str, row: Json, job: RunJob, tags: Mapping[str, str]
+) -> None:
+    """Create the run of a row that was never trained: what a benchmark measured of it."""
+    own = {"reprise.row": row["label"], "reprise.run": row["run"]}
+    run = client.create_run(experiment, tags={**tags, **own}, run_name=row["label"]).info
+    client.log_batch(run.run_id, metrics=list(_values(row, job.seed, run.start_time)))
+    client.set_terminated(run.run_id)
 
 
 def _curves(job: RunJob, time: int) -> Iterator[Metric]:

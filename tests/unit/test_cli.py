@@ -58,7 +58,9 @@ def test_checking_parameters_needs_no_heavy_import() -> None:
     [
         (["train", "can/cann"], "did you mean 'can'"),
         (["train", "can"], "write paper/run"),
-        (["train", "can/can", "--seed", "7"], "not among this scale's seeds [0]"),
+        (["train", "can/can", "--seed", "-1"], "must be 0 or more"),
+        (["train", "can/multi-crop"], "kind: cost"),
+        (["benchmark", "can/stepp"], "did you mean 'step'"),
         (["evaluate", "cn/can"], "unknown paper 'cn'"),
         (["table", "can/imagnet"], "did you mean 'imagenet'"),
         (["check", "--scale", "smok"], "did you mean 'smoke'"),

@@ -247,6 +247,23 @@ def test_panels_skip_what_is_no_number() -> None:
     assert "&lt;a&gt; from 2 to 2" in plots.panels([curve])[0].svg
 
 
+def test_accuracy_over_strength_begins_at_clean_images() -> None:
+    found = {"clean": 80.0, "mean": 55.0, "noise": 60.0, "blur": 50.0, "noise_1": 70.0}
+    found |= {"noise_2": 50.0, "blur_1": 60.0, "blur_2": 40.0}
+    evaluation = {"metrics": [{"metric": name, "value": value} for name, value in found.items()]}
+    lines = plots.strength_lines(evaluation)
+    assert lines == [
+        {"step": 0, "noise": 80.0, "blur": 80.0},
+        {"step": 1, "noise": 70.0, "blur": 60.0},
+        {"step": 2, "noise": 50.0, "blur": 40.0},
+    ]
+    made = plots.strength_panels([plots.Curve("can", 0, 0, lines), plots.Curve("mae", 0, 1, lines)])
+    assert [panel.title for panel in made] == ["noise", "blur"]
+    assert "blur over strengths: can from 80 to 40; mae from 80 to 40" in made[1].svg
+    assert ">strength</text>" in made[0].svg
+    assert "top-1, %" in made[0].svg
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

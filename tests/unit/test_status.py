@@ -67,7 +67,7 @@ def test_changed_source_is_named(project):
 
 def test_other_data_than_a_run_was_made_from_makes_it_stale(project):
     manifest = project.data_root / "digits" / "manifest.json"
-    fabricated.write_json(manifest, {"args": {}, "digest": "a" * 64})
+    fabricated.write_json(manifest, {"name": "digits", "args": {}, "digest": "a" * 64})
     assert states(project)["data digits"] == "current"
     assert reasons(project)["train learned seed 0"] == "data set digits changed"
     for job in plan.run_jobs(project, headline_only=True):

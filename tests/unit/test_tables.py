@@ -57,7 +57,7 @@ def test_unknown_reducer_is_named_with_the_nearest_known_one() -> None:
         reduce.apply("percent_corect", np.ones(3))
 
 
-@pytest.mark.parametrize(("n", "right"), [(10_000, 8_123), (360, 330), (7, 7), (1, 0)])
+@pytest.mark.parametrize(("n", "right"), [(10_000, 8_123), (360, 330), (7, 7)])
 def test_one_seed_interval_is_the_binomial_one(n: int, right: int) -> None:
     made = intervals.estimate("percent_correct", [np.arange(n) < right])
     low, high = 100 * stats.binom.ppf([0.025, 0.975], n, right / n) / n

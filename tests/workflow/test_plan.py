@@ -25,7 +25,9 @@ def test_empty_workspace_plans_every_step_of_every_headline_run(empty):
         "data": 1,
         "train": len(runs),
         "evaluate": len([job for job in runs if job.run.evaluate]),
+        "benchmark": 1,
         "table": len(tables),
+        "claims": 1,
         "report": 1,
         "track": 1,
     }

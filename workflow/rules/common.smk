@@ -9,6 +9,7 @@ from pathlib import Path
 try:
     from reprise import locks, plan, provenance, registry, status
     from reprise.config import load_project
+    from reprise.data import origin
     from reprise.errors import ConfigError, unknown
 except ModuleNotFoundError as error:
     sys.exit(
@@ -94,9 +95,18 @@ TRACKED = f"{RESULTS}/mlflow.tracked"
 RUN = f"{RESULTS}/{{slug}}/runs/{{run}}/seed{{seed}}"
 EVAL = f"{RESULTS}/{{slug}}/eval/{{run}}/seed{{seed}}"
 TABLE = f"{RESULTS}/{{slug}}/tables/{{table}}"
+BENCHMARK = f"{RESULTS}/{{slug}}/bench/{{benchmark}}"
+CLAIMS = f"{RESULTS}/{{slug}}/claims"
 
-RUN_JOBS = {(job.slug, job.name, str(job.seed)): job for job in plan.run_jobs(project)}
+reference = project.for_reference()
+RUN_JOBS = {
+    (job.slug, job.name, str(job.seed)): job
+    for job in [*plan.run_jobs(reference), *plan.run_jobs(project)]
+}
+BENCHMARK_JOBS = {(job.slug, job.name): job for job in plan.benchmark_jobs(project)}
 TABLE_JOBS = {(job.slug, job.name): job for job in plan.table_jobs(project)}
+CLAIMS_JOBS = {job.slug: job for job in plan.claims_jobs(project)}
+DATASETS = {dataset.home: dataset for dataset in project.scale.datasets.values()}
 
 
 wildcard_constraints:
@@ -104,7 +114,8 @@ wildcard_constraints:
     run=one_of(name for _, name, _ in RUN_JOBS),
     seed=one_of(seed for _, _, seed in RUN_JOBS),
     table=one_of(name for _, name in TABLE_JOBS),
-    dataset=one_of(dataset.name for dataset in project.scale.datasets.values()),
+    benchmark=one_of(name for _, name in BENCHMARK_JOBS),
+    dataset=one_of(DATASETS),
 
 
 # ---- targets ----
@@ -114,13 +125,25 @@ def headline_tables(slug=None):
     return [file for job in jobs if slug in (None, job.slug) for file in rels(job.outputs)]
 
 
+def claims_files(slug=None):
+    """The ledgers of claims, of one paper or of all."""
+    jobs = CLAIMS_JOBS.values()
+    return [file for job in jobs if slug in (None, job.slug) for file in rels(job.outputs)]
+
+
+def headline_cells(slug=None):
+    """The headline tables and the claims: what reads runs, evaluations and benchmarks."""
+    jobs = [*plan.table_jobs(project, headline_only=True), *CLAIMS_JOBS.values()]
+    return [job for job in jobs if slug in (None, job.slug)]
+
+
 def headline_runs(slug=None):
-    """The runs that the headline tables show, sweep rows left out, each once."""
+    """The runs that headline tables and claims show, sweep rows left out, each once."""
     jobs = {
         (run.slug, run.name, run.seed): run
-        for table in plan.table_jobs(project, headline_only=True)
-        for run in table.run_jobs
-        if run.run.headline and slug in (None, table.slug)
+        for job in headline_cells(slug)
+        for run in job.run_jobs
+        if run.run.headline
     }
     return list(jobs.values())
 
@@ -129,14 +152,29 @@ def files_of_runs(jobs):
     return [file for job in jobs for file in rels([*job.outputs, *job.eval_outputs])]
 
 
+def headline_benchmarks(slug=None):
+    jobs = [bench for job in headline_cells(slug) for bench in job.benchmark_jobs]
+    return list(dict.fromkeys(file for job in jobs for file in rels(job.outputs)))
+
+
 def headline_results(slug=None):
-    """Tables and all that they rest on: a deleted file is built again even if the table stands."""
-    return files_of_runs(headline_runs(slug)) + headline_tables(slug)
+    """Tables, claims and all that they rest on: a deleted file is built again even if they stand."""
+    below = files_of_runs(headline_runs(slug)) + headline_benchmarks(slug)
+    return below + headline_tables(slug) + claims_files(slug)
+
+
+def files_of(jobs):
+    return [file for job in jobs for file in rels(job.outputs)]
 
 
 def all_results():
-    tables = [file for job in TABLE_JOBS.values() for file in rels(job.outputs)]
-    return files_of_runs(RUN_JOBS.values()) + tables
+    jobs = [*BENCHMARK_JOBS.values(), *TABLE_JOBS.values(), *CLAIMS_JOBS.values()]
+    return files_of_runs(plan.run_jobs(project)) + files_of(jobs)
+
+
+def reference_results():
+    """What `reprise snapshot` reads: headline runs with the reference seeds, sweeps with one."""
+    return files_of_runs(plan.run_jobs(reference)) + files_of(BENCHMARK_JOBS.values())
 
 
 # ---- data ----
@@ -145,13 +183,22 @@ def manifests(folders):
 
 
 def data_sources(wildcards):
-    return rels(provenance.sources(registry.module_path("data set", wildcards.dataset)))
+    name = DATASETS[wildcards.dataset].name
+    return rels(provenance.sources(registry.module_path("data set", name)))
+
+
+def data_below(wildcards):
+    """The data sets of this scale that one is made from: those whose modules it imports."""
+    own = DATASETS[wildcards.dataset].name
+    modules = {Path(file).stem for file in data_sources(wildcards) if "/sets/" in file} - {own}
+    return manifests(project.data_root / name for name in sorted(modules & DATASETS.keys()))
 
 
 def data_digest(wildcards):
-    """Digest of what params/ say of the data set, whatever its alias is at this scale."""
-    same = [d for d in project.scale.datasets.values() if d.name == wildcards.dataset]
-    return provenance.digest_of([dataset.model_dump(mode="json") for dataset in same])
+    """Digest of what params/ say of the data set, and of what lies at its root, wherever it is."""
+    dataset = DATASETS[wildcards.dataset]
+    seen = origin.seen(project.data_root / dataset.home, dataset.args)
+    return provenance.digest_of([plan.dataset_spec(dataset), *([seen] if seen else [])])
 
 
 # ---- runs ----
@@ -204,15 +251,31 @@ def evaluate_digest(wildcards):
     return run_job(wildcards).all_evals_digest
 
 
-# ---- tables ----
+# ---- benchmarks ----
+def benchmark_job(wildcards):
+    return BENCHMARK_JOBS[wildcards.slug, wildcards.benchmark]
+
+
+def benchmark_sources(wildcards):
+    return rels(benchmark_job(wildcards).sources)
+
+
+def benchmark_digest(wildcards):
+    return benchmark_job(wildcards).digest
+
+
+# ---- tables and claims ----
+def cell_files(job):
+    """The evaluations of the headline rows, and those of sweep rows that happen to be current."""
+    return rels(job.inputs) + rels(status.current_sweeps(job))
+
+
 def table_job(wildcards):
     return TABLE_JOBS[wildcards.slug, wildcards.table]
 
 
 def table_evaluations(wildcards):
-    """The evaluations of the headline rows, and those of sweep rows that happen to be current."""
-    job = table_job(wildcards)
-    return rels(job.inputs) + rels(status.current_sweeps(job))
+    return cell_files(table_job(wildcards))
 
 
 def table_published(wildcards):
@@ -228,6 +291,18 @@ def table_digest(wildcards):
     return table_job(wildcards).digest
 
 
+def claims_evaluations(wildcards):
+    return cell_files(CLAIMS_JOBS[wildcards.slug])
+
+
+def claims_sources(wildcards):
+    return rels(CLAIMS_JOBS[wildcards.slug].sources)
+
+
+def claims_digest(wildcards):
+    return CLAIMS_JOBS[wildcards.slug].digest
+
+
 # ---- report and MLflow ----
 def shown_files():
     """Tables, curves, provenance and evaluations that the report and MLflow show."""
@@ -239,6 +314,11 @@ def shown_digest():
     """Digest of the words in params/ that the report shows and no table's digest holds."""
     papers = {slug: paper.model_dump(mode="json") for slug, paper in project.papers.items()}
     return provenance.digest_of({"papers": papers, "scale": project.scale.model_dump(mode="json")})
+
+
+def reference_files():
+    """The reference results of this scale, as far as there are any."""
+    return rels(sorted((project.root / "results/reference" / SCALE).glob("*/*/*.json")))
 
 
 def report_sources():

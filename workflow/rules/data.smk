@@ -4,6 +4,7 @@
 rule data:
     input:
         data_sources,
+        data_below,
     output:
         f"{DATA}/{{dataset}}/manifest.json",
     log:

@@ -5,6 +5,7 @@ rule report:
     input:
         shown_files(),
         report_sources(),
+        reference_files(),
     output:
         REPORT,
     log:

@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from reprise import markdown, results, tables
+from reprise import claims, ledger, markdown, reference, results, tables
 from reprise.config import Json, Project
 from reprise.files import write_atomic
-from reprise.plan import RunJob, TableJob, run_jobs, table_jobs
+from reprise.plan import ClaimsJob, RunJob, TableJob, claims_jobs, run_jobs, table_jobs
 from reprise.report import pictures, plots
 
 _HERE = Path(__file__).parent
@@ -27,7 +27,7 @@ def inputs(project: Project) -> list[Path]:
         evaluators = project.paper(job.slug).evaluators
         for name in job.run.evaluate:
             files.append(job.eval_folder / f"{name}.json")
-            if evaluators[name].kind == "gallery":
+            if evaluators[name].kind == "gallery" or getattr(evaluators[name], "pictures", False):
                 files.append(job.eval_folder / f"{name}.npz")
     return files
 
@@ -151,6 +151,8 @@ def _paper(project: Project, slug: str, runs: Sequence[FinishedRun]) -> Json:
     return {
         "paper": paper,
         "tables": [_table(job) for job in table_jobs(project) if job.slug == slug],
+        "claims": [_claims(job) for job in claims_jobs(project) if job.slug == slug],
+        "strengths": _strengths(runs, styles),
         "curves": list({curve.run: curve for curve in curves}.values()),
         "panels": [
             {"title": panel.title, "svg": Markup(panel.svg)}  # noqa: S704 (escaped by plots)
@@ -178,6 +180,7 @@ def _table(job: TableJob) -> Json:
         **shown,
         "status": "",
         "table": table,
+        "reference": reference.cells(job),
         "columns": [{**column, "printed": column["key"] in printed} for column in table["columns"]],
         "groups": [
             [row for row in table["rows"] if row["run"]],
@@ -187,6 +190,64 @@ def _table(job: TableJob) -> Json:
         "deviations": markdown.deviations(table),
         "sources": markdown.sources(table),
     }
+
+
+def _claims(job: ClaimsJob) -> Json:
+    """Return a paper's claims for the template, or why there are none to show."""
+    path = job.outputs[0]
+    if not path.is_file():
+        return {"status": "not examined yet", "claims": [], "legend": []}
+    made = claims.load(path)
+    if made["digest"] != job.digest:
+        return {"status": "stale, of other settings or results: build again", "claims": []}
+    known = reference.known_claims(job)
+    counts: dict[str, int] = {}
+    for one in made["claims"]:
+        counts[one["verdict"]] = counts.get(one["verdict"], 0) + 1
+    return {
+        "status": "",
+        "counts": counts,
+        "legend": ledger.legend(made),
+        "claims": [
+            {
+                **one,
+                "shown_verdict": ledger.verdict(one),
+                "shown_effect": ledger.effect(one),
+                "details": list(ledger.details(one)),
+                "known": _known_claim(known.get(one["id"])),
+            }
+            for one in made["claims"]
+        ],
+    }
+
+
+def _known_claim(one: Json | None) -> Json | None:
+    """Return the reference's verdict on a claim, in words."""
+    if one is None:
+        return None
+    return {
+        "verdict": ledger.verdict(one),
+        "effect": ledger.effect(one),
+        "seeds": one["seeds"],
+        "stale": one["stale"],
+    }
+
+
+def _strengths(runs: Sequence[FinishedRun], styles: Mapping[str, int]) -> Json:
+    """Return curves of accuracy over the strength of corruptions, a run's first seed each."""
+    shown: dict[str, plots.Curve] = {}
+    for run in runs:
+        for evaluation in run.evaluations.values():
+            if evaluation["kind"] == "robustness" and run.job.name not in shown:
+                lines = plots.strength_lines(evaluation)
+                style = styles.get(run.job.name, len(styles) + len(shown))
+                shown[run.job.name] = plots.Curve(run.job.name, run.job.seed, style, lines)
+    curves = list(shown.values())
+    panels = [
+        {"title": panel.title, "svg": Markup(panel.svg)}  # noqa: S704 (escaped by plots)
+        for panel in plots.strength_panels(curves)
+    ]
+    return {"curves": curves, "panels": panels}
 
 
 def _galleries(run: FinishedRun) -> Iterator[Json]:

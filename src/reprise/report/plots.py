@@ -79,11 +79,34 @@ def panels(curves: Sequence[Curve]) -> list[Panel]:
     return [_panel(term, curves) for term in terms]
 
 
+def strength_lines(evaluation: Json) -> list[Json]:
+    """Return the accuracies of a `robustness` evaluation as the lines of a `Curve`.
+
+    A line per strength, 0 for clean images: {"step": strength, corruption: top-1 in %, ...}.
+    """
+    values = {metric["metric"]: metric["value"] for metric in evaluation["metrics"]}
+    lines: dict[int, Json] = {}
+    for name, value in values.items():
+        corruption, _, strength = name.rpartition("_")
+        if strength.isdigit():
+            for step, found in ((0, values["clean"]), (int(strength), value)):
+                lines.setdefault(step, {"step": step})[corruption] = found
+    return [lines[step] for step in sorted(lines)]
+
+
+def strength_panels(curves: Sequence[Curve]) -> list[Panel]:
+    """Return a panel for each corruption, of curves made of `strength_lines`."""
+    corruptions = dict.fromkeys(
+        key for curve in curves for line in curve.lines for key in line if key != "step"
+    )
+    return [_panel(corruption, curves, "strength", "top-1, %") for corruption in corruptions]
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _panel(term: str, curves: Sequence[Curve]) -> Panel:
+def _panel(term: str, curves: Sequence[Curve], over: str = "step", unit: str = "") -> Panel:
     head, _, tail = term.partition("_")
     title = f"{head}: {tail.replace('_', ' ')}" if tail else head
     told = []
@@ -97,14 +120,15 @@ def _panel(term: str, curves: Sequence[Curve]) -> Panel:
                 (line,) = axes.plot(steps, values, color=curve.colour, linestyle=dashes)
                 line.set(linewidth=1.6, marker="o" if len(steps) == 1 else "")
                 told.append(f"{curve.run} from {values[0]:.3g} to {values[-1]:.3g}")
-        axes.set_xlabel("step", color=_INK)
+        axes.set_xlabel(over, color=_INK)
+        axes.set_ylabel(unit, color=_INK)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.tick_params(colors=_INK)
         axes.grid(color=_INK, alpha=0.12, linewidth=0.8)
         for side, spine in axes.spines.items():
             spine.set_visible(side in ("left", "bottom"))
             spine.set(color=_INK, alpha=0.4)
-        return Panel(title, _as_svg(figure, f"{title} over steps: {'; '.join(told)}"))
+        return Panel(title, _as_svg(figure, f"{title} over {over}s: {'; '.join(told)}"))
 
 
 def _as_svg(figure: Figure, alt: str) -> str:

@@ -43,7 +43,7 @@ def set_determinism(threads: int) -> None:
 def load_data(project: Project, alias: str, split: str) -> ImageSet:
     """Load a prepared data set of the scale by its alias; its bytes are checked."""
     dataset = project.dataset(alias)
-    return load(dataset.name, split, project.data_root, dataset.args)
+    return load(dataset.name, split, project.data_root, dataset.args, dataset.home)
 
 
 def run_key(run: Run, seed: int) -> Key:

@@ -1,0 +1,142 @@
+"""What the runs of a table's row measured for one of its columns: numbers by seed, or why not.
+
+Tables, claims and the reference results all read cells here, so that none of them can mean another
+number by the same name.
+"""
+
+from reprise import results
+from reprise.config import Json, Metric, Row
+from reprise.plan import BenchmarkJob, RunJob, TableJob, split_run
+from reprise.results import Measured
+
+MEASURED = "measured"
+PUBLISHED_ONLY = "published only"
+
+
+class Reading:
+    """What the runs of a row give for one column: numbers by seed, and why others are missing."""
+
+    def __init__(self, status: str = "") -> None:
+        self.measured: dict[int, Measured] = {}
+        self.provenance: list[Json] = []
+        self.missing: dict[int, str] = {}
+        self._status = status
+
+    @property
+    def status(self) -> str:
+        """`measured`, `published only`, or `not run`, `not measured`, `partial` with the reason."""
+        if self._status:
+            return self._status
+        if not self.missing:
+            return MEASURED
+        reasons = "; ".join(dict.fromkeys(self.missing.values()))
+        if not self.measured:
+            return f"not run: {reasons}"
+        return f"partial: seed {', '.join(map(str, self.missing))} not run: {reasons}"
+
+
+def read_cell(job: TableJob, row: Row, column: str) -> Reading:
+    """Return what a row's run measured for a column: a number per seed, and why others lack."""
+    metric = job.table.metrics[column]
+    if row.run is None:
+        return Reading(PUBLISHED_ONLY)
+    slug, name = split_run(job.slug, row.runs.get(column, row.run))
+    if metric.benchmark is not None:
+        return _read_benchmark(job, metric, name)
+    run = job.project.run(slug, name)
+    if run.kind == "cost":
+        return Reading("not measured: only the cost of its steps is")
+    evaluator = row.evaluators.get(column, metric.evaluator)
+    if evaluator is not None and evaluator not in run.evaluate:
+        return Reading(f"not measured: {name} has no {evaluator}")
+    reading = Reading()
+    for seed in job.project.seeds(run):
+        run_job = RunJob(job.project, slug, name, seed)
+        why = _why_not(run_job, evaluator)
+        if why is not None:
+            reading.missing[seed] = why
+        elif evaluator is None:
+            assert metric.meta is not None
+            reading.measured[seed] = results.read_meta_number(run_job, metric.meta)
+            reading.provenance.append(_provenance_of_run(run_job, reading.measured[seed]))
+        else:
+            assert metric.metric is not None
+            reading.measured[seed] = results.read_metric(run_job, evaluator, metric.metric)
+            reading.provenance.append(_provenance(run_job, evaluator, reading.measured[seed]))
+    return reading
+
+
+def _why_not(run_job: RunJob, evaluator: str | None) -> str | None:
+    """Say why a run, or an evaluation of it, has no number to show; None where it has."""
+    meta = run_job.folder / "meta.json"
+    files = [meta]
+    if evaluator is not None:
+        stem = run_job.eval_folder / evaluator
+        files = [stem.with_suffix(".json"), stem.with_suffix(".npz"), meta]
+    for path in files:
+        if not path.is_file():
+            if not run_job.run.headline:
+                return "sweep row, build with `snakemake sweeps`"
+            return f"{run_job.key} has no {path.name}"
+    if evaluator is None:
+        found, wanted = results.read_meta(run_job)["digest"], run_job.digest
+    else:
+        found = results.read_evaluation(run_job, evaluator)["digest"]
+        wanted = run_job.eval_digest(evaluator)
+    if found != wanted:
+        return f"{files[0].name} of {run_job.key} is stale, of other settings, sources or data"
+    return None
+
+
+def _read_benchmark(job: TableJob, metric: Metric, run: str) -> Reading:
+    """Read a benchmark's number of a run; it has no seed, and counts as the scale's first."""
+    assert metric.benchmark is not None
+    assert metric.metric is not None
+    bench, seed = BenchmarkJob(job.project, job.slug, metric.benchmark), job.project.scale.seeds[0]
+    if run not in bench.benchmark.runs:
+        return Reading(f"not measured: {run} is not in benchmark {metric.benchmark}")
+    reading = Reading()
+    if any(not path.is_file() for path in bench.outputs):
+        reading.missing[seed] = f"benchmark {bench.key} is not built"
+    elif results.read_benchmark(bench)["digest"] != bench.digest:
+        reading.missing[seed] = f"benchmark {bench.key} is stale, of other settings or sources"
+    else:
+        reading.measured[seed] = results.read_benchmark_metric(bench, run, metric.metric)
+        reading.provenance.append(
+            {
+                "run": f"{job.slug}/{run}",
+                "seed": seed,
+                "benchmark": metric.benchmark,
+                "value": reading.measured[seed].value,
+                "run_digest": bench.digest,
+                "eval_digest": bench.digest,
+                "commands": [results.read_benchmark(bench)["command"]],
+            }
+        )
+    return reading
+
+
+def _provenance(run_job: RunJob, evaluator: str, measured: Measured) -> Json:
+    """Return what says how one seed's number came about, with the commands that make it anew."""
+    evaluation = results.read_evaluation(run_job, evaluator)
+    return {
+        "run": f"{run_job.slug}/{run_job.name}",
+        "seed": run_job.seed,
+        "evaluator": evaluator,
+        "value": measured.value,
+        "run_digest": evaluation["run_digest"],
+        "eval_digest": evaluation["digest"],
+        "commands": [results.read_meta(run_job)["command"], evaluation["command"]],
+    }
+
+
+def _provenance_of_run(run_job: RunJob, measured: Measured) -> Json:
+    meta = results.read_meta(run_job)
+    return {
+        "run": f"{run_job.slug}/{run_job.name}",
+        "seed": run_job.seed,
+        "value": measured.value,
+        "run_digest": meta["digest"],
+        "eval_digest": meta["digest"],
+        "commands": [meta["command"]],
+    }

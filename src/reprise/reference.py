@@ -1,0 +1,192 @@
+"""The reference results: small text in Git, made by `reprise snapshot`; the report sets them beside
+what a user's own machine measured.
+
+Headline rows have the scale's reference seeds, sweeps one. Each number carries the digests of what
+it was made from, so that the report can say where settings, sources or data have changed since.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from reprise import claims, ledger, markdown, results, tables
+from reprise.config import Json, Project
+from reprise.errors import RepriseError, StaleError
+from reprise.files import write_atomic
+from reprise.plan import (
+    BenchmarkJob,
+    ClaimsJob,
+    RunJob,
+    TableJob,
+    claims_jobs,
+    run_jobs,
+    split_run,
+    table_jobs,
+)
+
+
+def folder(project: Project) -> Path:
+    """Folder of a scale's reference results, which Git tracks."""
+    return project.root / "results" / "reference" / project.scale.scale
+
+
+def table_file(job: TableJob) -> Path:
+    """The JSON of a reference table; it may not be there."""
+    return folder(job.project) / job.slug / "tables" / f"{job.name}.json"
+
+
+def claims_file(job: ClaimsJob) -> Path:
+    """The JSON of a paper's reference claims; it may not be there."""
+    return folder(job.project) / job.slug / "claims.json"
+
+
+def snapshot(project: Project) -> Path:
+    """Write the reference tables and claims of a scale from finished results; return the folder.
+
+    Raises StaleError where a cell has no current number, with the command that builds it. What was
+    there before is replaced, and stays as it was when this fails.
+    """
+    wide = project.for_reference()
+    made = [(job, tables.assemble(job)) for job in table_jobs(wide)]
+    lacking = [text for job, table in made for text in _lacking(job, table)]
+    if lacking:
+        shown = "\n".join(f"  {text}" for text in lacking[:10])
+        raise StaleError(
+            f"{len(lacking)} cells have no current number:\n{shown}\nBuild them first: "
+            f"`snakemake --cores all reference --config scale={project.scale.scale}`"
+        )
+    ledgers = [(job, claims.assemble(job)) for job in claims_jobs(wide)]
+    target = folder(project)
+    shutil.rmtree(target, ignore_errors=True)
+    for job, table in made:
+        _write(job, table)
+    for claims_job, made_ledger in ledgers:
+        file = claims_file(claims_job)
+        write_atomic(file, json.dumps(made_ledger, indent=1, ensure_ascii=False) + "\n")
+        write_atomic(file.with_suffix(".md"), ledger.render(made_ledger))
+    write_atomic(target / "README.md", _readme(wide, [job for job, _ in made]))
+    return target
+
+
+def _lacking(job: TableJob, table: Json) -> Iterator[str]:
+    for row in table["rows"]:
+        for key, cell in row["cells"].items():
+            if cell["status"].startswith(("not run", "partial")):
+                yield f"{job.slug}/{job.name}, {row['label']}, {key}: {cell['status']}"
+
+
+def _write(job: TableJob, table: Json) -> None:
+    file = table_file(job)
+    write_atomic(file, json.dumps(table, indent=1, ensure_ascii=False) + "\n")
+    write_atomic(file.with_suffix(".csv"), tables.as_csv(table))
+    commands = "\n".join(_commands(table))
+    text = (
+        f"{markdown.render(table)}\n## Commands\n\nEach makes its row's numbers anew.\n\n{commands}"
+    )
+    write_atomic(file.with_suffix(".md"), text)
+
+
+def _commands(table: Json) -> Iterator[str]:
+    """Yield Markdown lines: each row with the commands that make its numbers."""
+    for row in table["rows"]:
+        cells = row["cells"].values()
+        found = dict.fromkeys(c for cell in cells for run in cell["runs"] for c in run["commands"])
+        if found:
+            yield f"- {row['label']}:"
+            yield from (f"  - `{command}`" for command in found)
+    yield ""
+
+
+def _readme(project: Project, jobs: list[TableJob]) -> str:
+    scale, runs = project.scale, run_jobs(project)
+    metas = [results.read_meta(job) for job in runs]
+    machines = dict.fromkeys(
+        f"{meta.get('processor')}, {meta['precision']}, {meta['threads']} thread(s)"
+        for meta in metas
+    )
+    versions = dict.fromkeys(
+        ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
+        for meta in metas
+    )
+    lines = [
+        f"# Reference results, scale {scale.scale}",
+        "",
+        f"{scale.about}. Headline rows have seeds {', '.join(map(str, scale.seeds))}, sweep rows "
+        f"seed {scale.seeds[0]}. Written by `python -m reprise snapshot --scale {scale.scale}` "
+        f"after `snakemake --cores all reference --config scale={scale.scale}`, never by hand.",
+        "",
+        f"- runs: {len(runs)}, {sum(meta['wall_seconds'] for meta in metas) / 60:.0f} minutes of "
+        "training",
+        *(f"- machine: {text}" for text in machines),
+        *(f"- versions: {text}" for text in versions),
+        "",
+        "| paper | table | files |",
+        "|---|---|---|",
+    ]
+    for job in jobs:
+        stem = f"{job.slug}/tables/{job.name}"
+        files = f"[Markdown]({stem}.md), [CSV]({stem}.csv), [JSON]({stem}.json)"
+        lines.append(f"| {job.slug} | {job.table.title} | {files} |")
+    for slug in dict.fromkeys(job.slug for job in claims_jobs(project)):
+        files = f"[Markdown]({slug}/claims.md), [JSON]({slug}/claims.json)"
+        lines.append(f"| {slug} | Claims and verdicts | {files} |")
+    return "\n".join(lines) + "\n"
+
+
+def cells(job: TableJob) -> dict[tuple[str, str], Json]:
+    """Return the reference's measured cells of a table by (row label, column).
+
+    Each has the estimate of `ours`, its `seeds`, and `stale`: True where what it was made from is
+    not what the present settings and sources would use. Empty where there is no reference.
+    """
+    file = table_file(job)
+    if not file.is_file():
+        return {}
+    table = tables.load(file)
+    return {
+        (row["label"], key): {
+            "ours": cell["ours"],
+            "seeds": cell["seeds"],
+            "stale": any(
+                _digest_now(job.project, made) != _digest_then(made) for made in cell["runs"]
+            ),
+        }
+        for row in table["rows"]
+        for key, cell in row["cells"].items()
+        if cell["ours"]
+    }
+
+
+def known_claims(job: ClaimsJob) -> dict[str, Json]:
+    """Return the reference's claims by id, each with `stale` as in `cells`; empty without any."""
+    file = claims_file(job)
+    if not file.is_file():
+        return {}
+    return {
+        one["id"]: {
+            **one,
+            "stale": any(
+                _digest_now(job.project, made) != _digest_then(made)
+                for cell in one["cells"]
+                for made in cell["runs"]
+            ),
+        }
+        for one in claims.load(file)["claims"]
+    }
+
+
+def _digest_then(made: Json) -> str:
+    return str(made["eval_digest"])
+
+
+def _digest_now(project: Project, made: Json) -> str | None:
+    """Return the digest that a number's source has now; None where there is none any more."""
+    slug, name = split_run("", made["run"])
+    try:
+        if "benchmark" in made:
+            return BenchmarkJob(project, slug, made["benchmark"]).digest
+        run = RunJob(project, slug, name, made["seed"])
+        return run.eval_digest(made["evaluator"]) if "evaluator" in made else run.digest
+    except (RepriseError, KeyError):
+        return None
