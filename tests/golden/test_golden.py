@@ -1,7 +1,8 @@
 """Losses of each trained method at scale smoke, against those that were written down.
 
-They are equal to the last bit on the same torch, thread count and processor; elsewhere they
-must agree to one part in a thousand. After a change that is meant to move them, write them anew:
+They are equal to the last bit on the same torch, thread count, processor and precision; elsewhere
+they must agree with every machine's to half a percent, as bf16 rounds to that. After a change that
+is meant to move them, empty the file and write them anew, on each kind of machine:
 
     REPRISE_WRITE_GOLDEN=1 pytest tests/golden
 """
@@ -18,7 +19,7 @@ from reprise.config import load_project
 from reprise.data.base import prepare
 from reprise.plan import RunJob
 from reprise.training.distributed import World
-from reprise.training.loop import Fit
+from reprise.training.loop import Fit, resolve_precision
 from reprise.training.run import (
     build,
     fit_settings,
@@ -35,7 +36,9 @@ RUNS = ("can/can", "can/mae", "can/simclr", "can/supervised")
 
 def machine() -> str:
     # The model of the processor too: libraries choose their code by it, not by AVX2 alone.
-    return f"torch {torch.__version__.split('+')[0]}, 1 thread, {processor(torch.device('cpu'))}"
+    cpu = torch.device("cpu")
+    version, precision = torch.__version__.split("+")[0], resolve_precision("auto", cpu)
+    return f"torch {version}, 1 thread, {processor(cpu)}, {precision}"
 
 
 @pytest.fixture(autouse=True)
@@ -65,13 +68,13 @@ def losses(name: str, folder: Path) -> list[float]:
 @pytest.mark.parametrize("name", RUNS)
 def test_losses_are_those_written_down(name: str, tmp_path: Path) -> None:
     found = losses(name, tmp_path)
-    stored: dict[str, Any] = json.loads(STORED.read_text()) if STORED.is_file() else {}
+    stored: dict[str, Any] = json.loads(STORED.read_text() or "{}")
     if os.environ.get("REPRISE_WRITE_GOLDEN"):
-        stored = stored if stored.get("machine") == machine() else {"machine": machine()}
-        stored.setdefault("losses", {})[name] = found
+        stored.setdefault(machine(), {})[name] = found
         STORED.write_text(json.dumps(stored, indent=1) + "\n")
-    expected = stored["losses"][name]
-    if stored["machine"] == machine():
-        assert found == expected
-    else:
-        assert found == pytest.approx(expected, rel=1e-3)
+    assert stored, "no losses are written down"
+    for where, expected in stored.items():
+        if where == machine():
+            assert found == expected[name]
+        else:
+            assert found == pytest.approx(expected[name], rel=5e-3), where
