@@ -176,10 +176,11 @@ def _is_published(job: RunJob) -> bool:
     if distributed.is_distributed() or not all(path.is_file() for path in job.outputs):
         return False
     try:
-        read_meta(job)
+        meta = read_meta(job)
     except (StaleError, ValueError, KeyError):
         return False
-    return True
+    present = load_data(job.project, job.run.data, "train").digest
+    return bool(meta.get("data", {}).get("digest") == present)
 
 
 def _publish(job: RunJob, fit: Fit, state: FitState) -> None:
