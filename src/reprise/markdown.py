@@ -65,7 +65,8 @@ def legend(table: Json) -> list[str]:
             lines.append(f"{text}.")
     if any(kind.startswith("test images") for kind in kinds(table, "ours")):
         lines.append(
-            "An interval over test images leaves out how far another seed would move the number."
+            "An interval over test images leaves out how far another seed, or another draw of few "
+            "labels, would move the number."
         )
     if any(estimate["low"] is None for estimate in _estimates(table, "ours")):
         lines.append("A number without an interval is a single measurement.")
@@ -116,21 +117,26 @@ def _grid(table: Json) -> Iterator[str]:
     for column in table["columns"]:
         name = _head(column)
         head += [f"{name}, published", f"{name}, ours"] if column["key"] in shown else [name]
-    body = [[row["label"], *_cells(row, table["columns"], shown)] for row in table["rows"]]
+    body = [[row["label"], *_cells(row, table, shown)] for row in table["rows"]]
     return pipe_table(head, body)
 
 
-def _cells(row: Json, columns: list[Json], shown: set[str]) -> Iterator[str]:
+def _cells(row: Json, table: Json, shown: set[str]) -> Iterator[str]:
+    columns, table_seeds = table["columns"], table["seeds"]
     for column in columns:
         cell = row["cells"][column["key"]]
         if column["key"] in shown:
             yield cell["published"]["text"] if cell["published"] else ""
-        yield _ours(row, cell, column["unit"])
+        yield _ours(row, cell, column["unit"], table_seeds)
 
 
-def _ours(row: Json, cell: Json, unit: str) -> str:
+def _ours(row: Json, cell: Json, unit: str, table_seeds: int) -> str:
     if cell["ours"]:
-        return interval(cell["ours"], unit) + ("" if cell["status"] == "measured" else " (partial)")
+        notes = [] if cell["status"] == "measured" else ["partial"]
+        if len(cell["seeds"]) != table_seeds:
+            count = len(cell["seeds"])
+            notes.append(f"{count} seed{'s' * (count > 1)}")
+        return interval(cell["ours"], unit) + (f" ({', '.join(notes)})" if notes else "")
     return cell["status"].split(":")[0] if row["run"] else ""
 
 

@@ -1,6 +1,7 @@
 """CAN's parts against independent calculations, and the faults of the public codes."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,12 +9,13 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from reprise import flops
-from reprise.config import Run
+from reprise import flops, registry
+from reprise.config import Run, load_project
 from reprise.papers import can
 from reprise.papers.can import CAN, encode, info_nce, patchify, random_keep, take, unpatchify
 from reprise.settings.can import Settings
 from reprise.training.method import Batch
+from reprise.training.run import run_key
 from reprise.training.seeding import Draws, Key
 
 SMALL = {"decoder_depth": 1, "decoder_width": 32, "decoder_heads": 2, "projection": (32, 16)}
@@ -387,3 +389,22 @@ def test_token_loss_is_a_cross_entropy_at_dropped_patches() -> None:
 def test_extensions_need_the_loss_that_they_change(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="needs weight_"):
         Settings.model_validate(wrong)
+
+
+@pytest.mark.parametrize(
+    "run", ["no-noise", "noise-augment", "denoise-blind", "simclr", "supervised"]
+)
+def test_rows_of_one_seed_start_from_the_same_weights(run: str) -> None:
+    project = load_project(Path(__file__).parents[2], "smoke")
+
+    def start(name: str) -> dict[str, Tensor]:
+        made = project.run("can", name)
+        run_key(made, 0).fold("init").seed_everything()
+        return registry.load("method", made.method).build(made, 10, 1).state_dict()
+
+    full, arm = start("can"), start(run)
+    shared = set(full) & set(arm)
+    assert {name for name in full if name.startswith("encoder.")} <= shared
+    if run != "supervised":
+        assert {name for name in arm if name.startswith("projection.")} <= shared
+    assert all(torch.equal(full[name], arm[name]) for name in shared)

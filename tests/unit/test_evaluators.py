@@ -425,8 +425,8 @@ def test_robustness_scores_the_clean_probe_on_corrupted_images(
     draws = Draws(here.key.fold("corruptions"), 90)
     for name, column in (("noise", 1), ("occlusion", 0)):
         made = normalise(corrupt(images, name, column + 1, draws), here.job.run.augment)
-        with torch.inference_mode():
-            features = here.method.eval().features(made).numpy()
+        with torch.inference_mode(), precision_of(here):
+            features = here.method.eval().features(made).float().numpy()
         expected = probe.predict(features) == labels.numpy()
         assert np.array_equal(found[name].statistics[:, column], expected)
         assert np.array_equal(found[f"{name}_{column + 1}"].statistics, expected)

@@ -40,7 +40,7 @@ def evaluate(job: RunJob) -> None:
         threadpool_limits(1, user_api="blas"),
     ):
         read_meta(job)
-        if all(_is_done(job.eval_folder / f"{name}.json", d) for name, d in digests.items()):
+        if all(_is_published(job, name, digest) for name, digest in digests.items()):
             say(f"{job.key}: already evaluated, nothing to do")
             return
         set_determinism(job.project.scale.threads)
@@ -59,6 +59,17 @@ def evaluate(job: RunJob) -> None:
 def _is_done(file: Path, digest: str) -> bool:
     whole = file.is_file() and file.with_suffix(".npz").is_file()
     return whole and json.loads(file.read_text())["digest"] == digest
+
+
+def _is_published(job: RunJob, name: str, digest: str) -> bool:
+    """Say whether an evaluation stands that present settings, sources and data would make."""
+    file = job.eval_folder / f"{name}.json"
+    if not _is_done(file, digest):
+        return False
+    made_from = json.loads(file.read_text())["data"]
+    alias = job.project.paper(job.slug).evaluators[name].data
+    present = load_data(job.project, alias, made_from["split"]).digest
+    return bool(made_from["digest"] == present)
 
 
 def _evaluate_one(context: Context, name: str, digest: str) -> None:

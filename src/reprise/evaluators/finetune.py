@@ -34,8 +34,14 @@ def evaluate(context: Context, settings: Finetune, name: str) -> Result:
     )
     state = fit.run()
     result = score(context, classifier, settings.data, name)
-    used = len(data) if subset is None else len(subset)
-    result.info.update(train_labels=used, steps=state.step, train_seconds=round(state.seconds, 3))
+    labels = len(data) if subset is None else len(subset)
+    met = min(labels, settings.steps * settings.batch_size)  # a short finetuning meets fewer
+    result.info.update(
+        train_labels=labels,
+        train_labels_met=met,
+        steps=state.step,
+        train_seconds=round(state.seconds, 3),
+    )
     return result
 
 

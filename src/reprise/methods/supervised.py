@@ -3,9 +3,12 @@
 import timm
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from reprise.config import Run
+from reprise.errors import ConfigError
+from reprise.models.positions import fix_positions
 from reprise.settings.supervised import Settings
 from reprise.training.method import Batch, Method
 from reprise.training.seeding import Draws
@@ -36,4 +39,9 @@ class Supervised(Method):
 def build(run: Run, classes: int, channels: int) -> Supervised:
     """Build the classifier of a run from its settings."""
     encoder = timm.create_model(run.model.name, num_classes=0, **run.model.args)
-    return Supervised(encoder, classes, Settings.model_validate(run.objective))
+    settings = Settings.model_validate(run.objective)
+    if settings.fixed_positions:
+        if not isinstance(encoder, VisionTransformer):
+            raise ConfigError(f"fixed_positions: {run.model.name} is no plain ViT; set it to false")
+        fix_positions(encoder)
+    return Supervised(encoder, classes, settings)

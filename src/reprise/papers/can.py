@@ -10,9 +10,10 @@ are settings of this one objective (`reprise.settings.can`):
 Two extensions, which the paper does without, are settings, too: contrast against a momentum copy
 of the encoder, and dropped patches told by a token instead of their pixels.
 
-Where the two public codes and the paper's figures disagree, this file follows the figures: the
-clean pixels are the reconstruction target, the raw noise (which still carries its level) is the
-denoising target, and the noise level is told to every decoder token.
+Where the two public codes disagree, this file follows the paper's figures (the noise level is told
+to every decoder token, patches alone are pooled), and where those do not say, what the objective
+needs: the clean pixels are the reconstruction target, and the raw noise, which still carries its
+level, is the denoising target.
 """
 
 import copy
@@ -21,11 +22,11 @@ import math
 import timm
 import torch
 import torch.nn.functional as F
-from timm.layers import build_sincos2d_pos_embed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from reprise.config import Run
+from reprise.models.positions import fix_positions, sincos_position
 from reprise.settings.can import Settings
 from reprise.training import distributed
 from reprise.training.method import Batch, Method
@@ -96,11 +97,6 @@ def info_nce_to_keys(query: Tensor, key: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(logits, own)
 
 
-def sincos_position(encoder_grid: tuple[int, int], width: int) -> Tensor:
-    """Return fixed 2-D sine-cosine position embeddings [1, N, width]."""
-    return build_sincos2d_pos_embed(list(encoder_grid), width).unsqueeze(0)
-
-
 class NoiseLevel(nn.Module):
     """Embeds a noise level: sinusoids of the rescaled level, then two linear layers.
 
@@ -156,11 +152,6 @@ class Decoder(nn.Module):
         self.embed = nn.Linear(encoder_width, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.register_buffer("position", sincos_position(grid, width), persistent=False)
-        self.noise_level = (
-            NoiseLevel(width, settings.sigma_max)
-            if settings.sigma_embedding and settings.sigma_max
-            else None
-        )
         self.blocks = nn.Sequential(
             *(
                 Block(width, settings.decoder_heads, qkv_bias=True)
@@ -170,6 +161,11 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, outputs)
         nn.init.normal_(self.mask_token, std=0.02)
+        self.noise_level = (
+            NoiseLevel(width, settings.sigma_max)
+            if settings.sigma_embedding and settings.sigma_max
+            else None
+        )
 
     def forward(self, tokens: Tensor, keep: Tensor, sigma: Tensor) -> Tensor:
         """Decode tokens [B, K, D] kept at [B, K] under noise [B] into [B, N, outputs]."""
@@ -226,11 +222,13 @@ class CAN(Method):
         self.patch = encoder.patch_embed.patch_size[0]
         grid = encoder.patch_embed.grid_size
         self.patches = grid[0] * grid[1]
-        self._fix_position(grid)
-        self.decoder, self.tokenizer = self._make_decoder(grid)
+        fix_positions(encoder)
+        # Parts that more arms of an ablation have come first, so that arms of one seed start from
+        # the same weights.
         self.projection = (
             projection_head(encoder.embed_dim, settings) if self.mixes_samples else None
         )
+        self.decoder, self.tokenizer = self._make_decoder(grid)
         self.followers = self._make_followers()
 
     def _make_decoder(self, grid: tuple[int, int]) -> tuple[Decoder | None, Tokenizer | None]:
@@ -251,14 +249,6 @@ class CAN(Method):
         assert self.projection is not None  # settings ask for contrast
         copies = nn.ModuleList([copy.deepcopy(self.encoder), copy.deepcopy(self.projection)])
         return copies.requires_grad_(False)
-
-    def _fix_position(self, grid: tuple[int, int]) -> None:
-        position = self.encoder.pos_embed
-        assert isinstance(position, nn.Parameter)
-        fixed = sincos_position(grid, self.encoder.embed_dim)
-        with torch.no_grad():
-            position.zero_()[:, position.shape[1] - fixed.shape[1] :] = fixed
-        position.requires_grad_(False)
 
     def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         clean, keep, drop, sigma, noise = self._corrupt(batch.views, draws)

@@ -12,3 +12,4 @@ class Settings(Strict):
 
     loss: Literal["ce"] = "ce"
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    fixed_positions: bool = Field(False, description="sine-cosine positions that are not trained")
