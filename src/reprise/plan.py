@@ -88,7 +88,6 @@ class RunJob:
         return provenance.sources(
             "reprise.training.run",
             registry.module_path("method", self.run.method),
-            f"reprise.settings.{self.run.method}",
             registry.module_path("data set", dataset.name),
         )
 

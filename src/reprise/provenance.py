@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 # What these modules do is wholly in the resolved configuration or in the words a user sees, so a
-# change to them cannot change a number; all else that a step imports is its science.
+# change to them cannot change a number; all else that a step imports is its science. The models in
+# reprise.settings are plumbing, too: every value of theirs, defaults included, is in the digest.
 PLUMBING = frozenset(
     f"reprise.{name}"
     for name in (
         "config",
         "yamlfile",
-        "settings.project",
+        "settings",
         "errors",
         "registry",
         "provenance",
@@ -71,13 +72,17 @@ def _imports(path: Path) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if name.split(".")[0] == "reprise"))
 
 
+def _is_plumbing(module: str) -> bool:
+    return module in PLUMBING or module.rpartition(".")[0] in PLUMBING
+
+
 def sources(*modules: str) -> list[Path]:
     """Return the files of ours that modules import, directly or not, less the plumbing, sorted."""
     todo, seen = list(modules), set[str]()
     files: set[Path] = set()
     while todo:
         module = todo.pop()
-        if module in seen or module in PLUMBING:
+        if module in seen or _is_plumbing(module):
             continue
         seen.add(module)
         path = _file_of(module)
