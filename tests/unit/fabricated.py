@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from reprise.config import Project, load_project
-from reprise.plan import RunJob, TableJob, run_jobs
+from reprise.plan import BenchmarkJob, RunJob, TableJob, run_jobs
 
 N = 400
 TABLE = "main"
@@ -220,3 +220,43 @@ def fabricate_evaluation(job: RunJob, evaluator: str) -> None:
 def write_json(path: Path, value: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
+
+
+def add_costs(root: Path) -> Project:
+    """Add a benchmark with a run that is never trained, and a table of it, to a toy workspace."""
+    file = root / "params/papers/toy.yaml"
+    paper = yaml.safe_load(file.read_text())
+    paper["runs"]["heavy"] = {**_RUN, "method": "supervised", "steps": 9, "kind": "cost"}
+    paper["benchmarks"] = {"step": {"runs": ["learned", "heavy"], "seconds": 1}}
+    column = {"label": "speed", "benchmark": "step", "metric": "images_per_second"}
+    paper["tables"]["cost"] = {
+        "title": "Costs",
+        "printed": "Figure 3",
+        "metrics": {"speed": {**column, "unit": "images/s"}},
+        "rows": [{"label": "learned", "run": "learned"}, {"label": "heavy", "run": "heavy"}],
+    }
+    file.write_text(yaml.safe_dump(paper, sort_keys=False))
+    project = load_project(root, "tiny")
+    fabricate_benchmark(BenchmarkJob(project, "toy", "step"))
+    return project
+
+
+def fabricate_benchmark(job: BenchmarkJob) -> None:
+    """Write a benchmark's .json and .npz."""
+    speeds = {"learned": [900.0, 1000.0, 1100.0], "heavy": [400.0, 500.0, 450.0]}
+    arrays = {f"{run}/images_per_second": np.array(values) for run, values in speeds.items()}
+    runs = {
+        run: [
+            {
+                "metric": "images_per_second",
+                "value": float(np.median(values)),
+                "n": len(values),
+                "reduce": "median",
+                "statistics": f"{run}/images_per_second",
+            }
+        ]
+        for run, values in speeds.items()
+    }
+    record = {"digest": job.digest, "runs": runs, "command": "measure", "machine": {}}
+    write_json(job.outputs[0], record)
+    np.savez(job.outputs[1], **arrays)

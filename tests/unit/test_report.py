@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fabricated import fabricate_all, table_job, workspace, write_json
+import yaml
+from fabricated import fabricate, fabricate_all, table_job, workspace, write_json
 from PIL import Image
 
-from reprise import markdown, tables
-from reprise.config import Project
-from reprise.plan import RunJob
+from reprise import claims, markdown, reference, tables
+from reprise.config import Project, load_project
+from reprise.plan import ClaimsJob, RunJob, run_jobs
 from reprise.report import build, pictures, plots
 from reprise.results import ResultError
 
@@ -54,6 +55,36 @@ class Page(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+def with_claims_and_reference(root: Path) -> Project:
+    """A toy workspace with two claims, whose reference has three seeds; all is built."""
+    workspace(root)
+    for name, more in (("scales/tiny", SEEDS), ("papers/toy", CLAIMS)):
+        file = root / f"params/{name}.yaml"
+        file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **more}))
+    project = load_project(root, "tiny")
+    for job in run_jobs(project.for_reference()):
+        fabricate(job)
+    tables.build(table_job(project))
+    claims.build(ClaimsJob(project, "toy"))
+    reference.snapshot(project)
+    return project
+
+
+SEEDS = {"reference_seeds": [0, 1, 2]}
+CLAIMS = {
+    "claims": {
+        key: {
+            "statement": f"Claim <{key}>.",
+            "source": "https://example.org/toy",
+            "table": "main",
+            "column": "probe_top1",
+            "test": {"kind": "greater", "better": better, "worse": worse},
+        }
+        for key, better, worse in (("A", "learned", "plain"), ("B", "plain", "learned"))
+    }
+}
 
 
 def page(project: Project) -> Page:
@@ -335,3 +366,34 @@ def test_a_phone_scrolls_the_table_and_not_the_page(browser: Any, project: Proje
         "(b => [b.scrollWidth, b.clientWidth])(document.querySelector('.scroll'))"
     )
     assert widths[0] > widths[1]
+
+
+def test_claims_stand_with_their_verdicts_here_and_in_the_reference(tmp_path: Path) -> None:
+    project = with_claims_and_reference(tmp_path)
+    text = build.build(project).read_text()
+    words = " ".join(page(project).words.split())
+    assert "A: Claim <A>." in words
+    assert "this run only: same way" in words
+    assert "this run only: other way" in words
+    verdicts = re.findall(r'<span class="verdict ([\w-]+)">', text)
+    assert verdicts == ["this-run-only", "supported", "this-run-only", "contradicted"]
+
+
+def test_reference_stands_beside_ours_and_says_where_it_is_stale(tmp_path: Path) -> None:
+    project = with_claims_and_reference(tmp_path)
+    known = reference.cells(table_job(project))["learned", "probe_top1"]
+    shown = f"reference {markdown.interval(known['ours'], '%')}, 3 seeds"
+    assert shown in " ".join(page(project).words.split())
+    assert "stale" not in re.sub(r"one marked stale", "", page(project).words)
+    file = project.root / "params/papers/toy.yaml"
+    raw = yaml.safe_load(file.read_text())
+    raw["evaluators"]["probe"]["labels"] = 90
+    file.write_text(yaml.safe_dump(raw, sort_keys=False))
+    edited = load_project(project.root, "tiny")
+    for job in run_jobs(edited):
+        fabricate(job)
+    tables.build(table_job(edited))
+    claims.build(ClaimsJob(edited, "toy"))
+    words = " ".join(page(edited).words.split())
+    assert f"{shown}, stale" in words
+    assert "3 seeds, stale" in words

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated import fabricate, fabricate_all, table_job, workspace, write_json
+from fabricated import add_costs, fabricate, fabricate_all, table_job, workspace, write_json
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -324,3 +324,14 @@ def test_ui_serves_this_scales_store_on_loopback(
 def test_ui_without_a_store_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(track.TrackingError, match="reprise track --scale tiny"):
         track.ui(workspace(tmp_path), 5000)
+
+
+def test_row_that_was_never_trained_shows_what_its_steps_cost(project: Project) -> None:
+    project = add_costs(project.root)
+    tables.build(table_job(project, "cost"))
+    made = track.project_into_mlflow(project)
+    assert made["created"] == 2
+    heavy = child_of(project, "heavy")
+    assert heavy.data.metrics == {"speed": 450.0}
+    assert heavy.data.tags["reprise.run"] == "toy/heavy"
+    assert track.project_into_mlflow(project)["unchanged"] == 2
