@@ -236,11 +236,12 @@ def _known_claim(one: Json | None) -> Json | None:
 def _strengths(runs: Sequence[FinishedRun], styles: Mapping[str, int]) -> Json:
     """Return curves of accuracy over the strength of corruptions, a run's first seed each."""
     shown: dict[str, plots.Curve] = {}
+    numbers = dict(styles)  # runs that were not trained have no training curve, and so no style yet
     for run in runs:
         for evaluation in run.evaluations.values():
             if evaluation["kind"] == "robustness" and run.job.name not in shown:
                 lines = plots.strength_lines(evaluation)
-                style = styles.get(run.job.name, len(styles) + len(shown))
+                style = numbers.setdefault(run.job.name, len(numbers))
                 shown[run.job.name] = plots.Curve(run.job.name, run.job.seed, style, lines)
     curves = list(shown.values())
     panels = [

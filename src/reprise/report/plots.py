@@ -45,8 +45,8 @@ class Curve:
 
     @property
     def dashes(self) -> str:
-        """SVG dash pattern; another one for each round through the colours."""
-        return DASHES[self.style // 2 % len(DASHES)]
+        """SVG dash pattern; each round through the colours moves on by one."""
+        return DASHES[(self.style % len(COLOURS) // 2 + self.style // len(COLOURS)) % len(DASHES)]
 
     @property
     def dash_pixels(self) -> str:
