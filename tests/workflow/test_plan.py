@@ -89,4 +89,4 @@ def test_dvc_has_a_stage_for_every_paper_at_every_scale_and_its_folders():
             assert options == {"persist": True}
             data = Path(stages[slug]["foreach"][scale])
             assert (REPOSITORY / data).parent == project.data_root
-            assert data.name in {dataset.name for dataset in project.scale.datasets.values()}
+            assert data.name in {dataset.home for dataset in project.scale.datasets.values()}

@@ -1,0 +1,1 @@
+"""Coloured scenes of garments: what they show, how they are drawn, what is said of them."""
