@@ -50,7 +50,8 @@ quick: setup  ## the same steps at scale smoke: seconds each, its numbers mean n
 	@$(BIN)/snakemake --cores all --config scale=smoke
 
 test: setup  ## run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 tests/unit tests/golden
+	@$(BIN)/python -m pytest tests/workflow
 
 lint: setup  ## check formatting, style and types
 	@$(BIN)/ruff format --check
