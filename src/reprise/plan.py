@@ -3,6 +3,7 @@
 Nothing here imports torch: the workflow, `status` and `pull` ask these questions often.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -193,15 +194,15 @@ class BenchmarkJob:
 
 
 @dataclass(frozen=True)
-class CellsJob:
+class CellsJob(ABC):
     """What is made from cells of tables: the runs, evaluations and benchmarks behind them."""
 
     project: Project
     slug: str
 
+    @abstractmethod
     def cells(self) -> Iterator[tuple[Row, str, Metric]]:
         """Yield (row, key of the column, column) of every cell that is read."""
-        raise NotImplementedError
 
     @cached_property
     def _wanted(self) -> dict[tuple[str, str], set[str | None]]:
