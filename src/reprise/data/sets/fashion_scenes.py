@@ -12,7 +12,6 @@ ones), and three JSON files: ``captions.json`` is a list of N lists of five plai
 ``poetic.json`` and ``humorous.json`` are such lists of two in a style, each scene on its line.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,13 +25,14 @@ from torch import Tensor
 
 from reprise.data import base
 from reprise.data.base import ArraySet, ImageSet, Log, Prepared, Split, read_arrays, write_batches
+from reprise.data.captioned import PLAIN, CaptionedSet, read_texts, write_texts
 from reprise.data.scenes.domains import DOMAINS
 from reprise.data.scenes.language import NUMBERS, STYLES, caption
 from reprise.data.scenes.render import Pictures, Renderer
 from reprise.data.scenes.whole import one_thread
 from reprise.data.scenes.world import Photographs, Scenes, World
 from reprise.data.sets.fashion_mnist import CLASSES
-from reprise.files import atomic, write_atomic
+from reprise.files import atomic
 from reprise.progress import bar
 from reprise.settings.base import Strict
 from reprise.training.seeding import BLOCK, Draws
@@ -40,7 +40,6 @@ from reprise.training.seeding import BLOCK, Draws
 SPLITS = ("clip", "text", "val", "test")
 # The part of the training photographs of each class that a split is made of.
 SHARES = {"clip": (0.0, 0.45), "text": (0.45, 0.9), "val": (0.9, 1.0)}
-PLAIN = "captions"
 EACH = {PLAIN: 5, **dict.fromkeys(STYLES, 2)}  # captions of a scene, by style
 ARRAYS = ("masks", "boxes", "counts", "unseen", "photos")  # beside images and labels
 BATCH = 4 * BLOCK
@@ -59,13 +58,14 @@ class Args(Strict):
 
 
 @dataclass(eq=False)
-class SceneSet(ArraySet):
-    """A split: an `ImageSet` of images uint8 [N, 3, size, size], with what is said and seen.
+class SceneSet(CaptionedSet):
+    """A split: a `CaptionedSet` of images uint8 [N, 3, size, size], with what is said and seen.
 
     ``masks`` uint8 [N, size, size]: 0, or class + 1; ``boxes`` int16 [N, 3, 5]: class, x0, y0, x1,
     y1 (pixels, the last two outside) of what is seen of each garment, -1 where there is none;
     ``counts`` int64 [N]: boxes of each scene; ``unseen`` bool [N]: it shows a class in a tint that
-    no scene of another split does; ``photos`` int64 [N, 3]; ``texts``: captions by style.
+    no scene of another split does; ``photos`` int64 [N, 3]. Captions are in the styles
+    ``captions`` (plain), ``poetic`` and ``humorous``.
     """
 
     masks: Tensor
@@ -73,11 +73,6 @@ class SceneSet(ArraySet):
     counts: Tensor
     unseen: Tensor
     photos: Tensor
-    texts: dict[str, list[list[str]]]
-
-    def captions(self, index: int, style: str = PLAIN) -> list[str]:
-        """Return a scene's captions in a style: ``captions`` (plain), ``poetic``, ``humorous``."""
-        return self.texts[style][index]
 
 
 @dataclass
@@ -102,11 +97,7 @@ class Gathered:
             files.append(f"{split}-{name}.npy")
             with atomic(folder / files[-1]) as stream:
                 np.save(stream, torch.cat(parts).numpy())
-        for style, some in self.texts.items():
-            files.append(f"{split}-{style}.json")
-            lines = ",\n".join(json.dumps(texts) for texts in some)
-            write_atomic(folder / files[-1], f"[\n{lines}\n]\n")
-        return files
+        return files + write_texts(folder, split, self.texts)
 
 
 def prepare(folder: Path, args: Args, log: Log) -> Prepared:
@@ -130,11 +121,8 @@ def load(split: Split, args: Args) -> ImageSet:
         name: torch.from_numpy(np.load(split.folder / f"{split.split}-{name}.npy", mmap_mode="c"))
         for name in ARRAYS
     }
-    texts = {
-        style: json.loads((split.folder / f"{split.split}-{style}.json").read_bytes())
-        for style in EACH
-    }
-    return SceneSet(**vars(plain), **arrays, texts=texts)
+    texts = read_texts(split.folder, split.split, EACH)
+    return SceneSet(**vars(plain), texts=texts, **arrays)
 
 
 def photographs(root: Path, split: str) -> Photographs:
