@@ -20,20 +20,22 @@ from torch import Tensor
 from reprise import locks, provenance, reduce
 from reprise.config import Json, Run
 from reprise.data.transforms import augment
+from reprise.errors import ConfigError
 from reprise.files import write_atomic
 from reprise.flops import multiply_adds, on_meta
 from reprise.plan import BenchmarkJob
 from reprise.progress import bar, say
 from reprise.registry import load
+from reprise.settings.base import Augment
 from reprise.training import distributed
 from reprise.training.loop import autocast, resolve_precision
-from reprise.training.method import Batch
+from reprise.training.method import Batch, StandIn
 from reprise.training.optim import build_optimizer
 from reprise.training.run import processor, set_determinism
 from reprise.training.seeding import Draws, Key
 
 FEWEST_ROUNDS = 5
-CLASSES = 10  # of the random labels; no cost depends on it
+CLASSES = tuple(map(str, range(10)))  # of the random labels; no cost depends on them
 GEMM_SIDE = 1536
 
 
@@ -71,14 +73,22 @@ class Contender:
     seconds: list[float] = field(default_factory=list)
 
 
+def augmentation(run: Run) -> Augment:
+    """Return how a run augments; ConfigError where its samples are no images to make up."""
+    if run.augment is None:
+        raise ConfigError(f"a benchmark makes up images, and {run.method!r} trains on none")
+    return run.augment
+
+
 def training_step(
     run: Run, channels: int, precision: str, device: torch.device
 ) -> Callable[[int], None]:
     """Return a function that does one full training step on random images: augment to update."""
     torch.manual_seed(0)
-    method = load("method", run.method).build(run, CLASSES, channels).to(device).train()
+    subject, settings = StandIn(CLASSES, channels), augmentation(run)
+    method = load("method", run.method).build(run, subject).to(device).train()
     optimizer = build_optimizer(method, run.optim)
-    size, count = run.augment.size, run.batch_size
+    size, count = settings.size, run.batch_size
     shape = (count, channels, size, size)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, device=device)
     labels = torch.zeros(count, dtype=torch.long, device=device)
@@ -86,8 +96,7 @@ def training_step(
     def step(number: int) -> None:
         draws = Draws(Key(("bench", number)), count, device=device)
         views = tuple(
-            augment(images, run.augment, draws.fold("view", view))
-            for view in range(method.num_views)
+            augment(images, settings, draws.fold("view", view)) for view in range(method.num_views)
         )
         with autocast(precision, device):
             loss = method(Batch(views, labels, labels), draws)["loss"]
@@ -197,7 +206,7 @@ def _metrics(
 
 
 def _macs(run: Run, channels: int) -> tuple[float, float]:
-    method, size = on_meta(run, CLASSES, channels), run.augment.size
+    method, size = on_meta(run, StandIn(CLASSES, channels)), augmentation(run).size
     forward = multiply_adds(method, channels, size)
     return forward, multiply_adds(method, channels, size, backward=True)
 

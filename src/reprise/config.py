@@ -5,6 +5,7 @@ run takes what it does not say itself from the run it extends.
 """
 
 import functools
+import graphlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -333,7 +334,7 @@ def load_project(root: Path | None = None, scale: str | None = None) -> Project:
     _check_folders(checked, scale_file)
     papers = {slug: _load_paper(slug, params, scale_file, checked) for slug in config.papers}
     project = Project(root, config, checked, papers)
-    _check_init_from(project)
+    _check_earlier_runs(project)
     return project
 
 
@@ -352,16 +353,26 @@ def _check_folders(scale: Scale, scale_file: Path) -> None:
             )
 
 
-def _check_init_from(project: Project) -> None:
+def _check_earlier_runs(project: Project) -> None:
+    """Check the runs that others start from or use: they exist, and never wait for each other."""
+    earlier: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for slug, paper in project.papers.items():
         for name, run in paper.runs.items():
-            if run.init_from is None:
-                continue
-            head, _, tail = run.init_from.rpartition("/")
-            try:
-                project.run(head or slug, tail)
-            except ConfigError as error:
-                raise ConfigError(f"paper {slug}: runs.{name}.init_from: {error}") from None
+            wanted = {f"uses.{role}": other for role, other in run.uses.items()}
+            if run.init_from is not None:
+                wanted["init_from"] = run.init_from
+            for key, other in wanted.items():
+                head, _, tail = other.rpartition("/")
+                try:
+                    project.run(head or slug, tail)
+                except ConfigError as error:
+                    raise ConfigError(f"paper {slug}: runs.{name}.{key}: {error}") from None
+                earlier.setdefault((slug, name), []).append((head or slug, tail))
+    try:
+        graphlib.TopologicalSorter(earlier).prepare()
+    except graphlib.CycleError as error:
+        circle = " -> ".join("/".join(run) for run in error.args[1])
+        raise ConfigError(f"runs wait for each other (init_from, uses): {circle}") from None
 
 
 def schemas() -> dict[str, Json]:

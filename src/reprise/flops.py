@@ -9,14 +9,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reprise.config import Run
 from reprise.registry import load
-from reprise.training.method import Batch, Method
+from reprise.training.method import Batch, Method, Subject
 from reprise.training.seeding import Draws, Key
 
 
-def on_meta(run: Run, classes: int, channels: int) -> Method:
+def on_meta(run: Run, subject: Subject) -> Method:
     """Build a run's method on the meta device, at any size."""
     with torch.device("meta"):
-        method: Method = load("method", run.method).build(run, classes, channels)
+        method: Method = load("method", run.method).build(run, subject)
     return method
 
 

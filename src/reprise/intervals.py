@@ -55,7 +55,7 @@ def estimate(name: str, ours: Sequence[Statistics], against: Sequence[Statistics
     if len(ours[0]) == 1:
         return Estimate(value, None, None, SINGLE + f" of each of {seeds} seeds" * (seeds > 1))
     low, high = _over_images_exactly(name, ours, against) or _over_images(name, ours, against)
-    what = "test images" if name in reduce.PER_IMAGE else "repeated measurements"
+    what = "test images" if reduce.is_per_image(name) else "repeated measurements"
     return Estimate(value, low, high, f"{what}, {seeds} seed{'s' * (seeds > 1)}")
 
 

@@ -60,37 +60,55 @@ class RunJob:
     @property
     def init_job(self) -> "RunJob | None":
         """The run whose weights this one starts from, with the same seed where it has it."""
-        if self.run.init_from is None:
-            return None
-        slug, name = split_run(self.slug, self.run.init_from)
+        return None if self.run.init_from is None else self._other(self.run.init_from)
+
+    @cached_property
+    def used_jobs(self) -> "dict[str, RunJob]":
+        """The runs whose finished models this one uses, by role."""
+        return {role: self._other(name) for role, name in self.run.uses.items()}
+
+    @property
+    def earlier_jobs(self) -> "list[RunJob]":
+        """The runs that must be finished first: whose weights it starts from or models it uses."""
+        init = self.init_job
+        return [*([] if init is None else [init]), *self.used_jobs.values()]
+
+    def _other(self, name: str) -> "RunJob":
+        """Return a run named in this one's settings, with the same seed where it has it."""
+        slug, name = split_run(self.slug, name)
         seeds = self.project.seeds(self.project.run(slug, name))
         return RunJob(self.project, slug, name, self.seed if self.seed in seeds else seeds[0])
+
+    @property
+    def threads(self) -> int:
+        """Threads of its training and evaluation, part of its digest."""
+        return self.run.threads or self.project.scale.threads
 
     @cached_property
     def spec(self) -> Json:
         """Everything in `params/` that this run's weights depend on, resolved."""
-        init = self.init_job
         dataset = self.project.dataset(self.run.data)
         return {
             "scale": self.project.scale.scale,
             "paper": self.slug,
             "run": self.name,
             "seed": self.seed,
-            "threads": self.project.scale.threads,
-            "config": self.run.model_dump(mode="json", exclude=_NOT_SCIENCE),
+            "threads": self.threads,
+            "config": given(self.run.model_dump(mode="json", exclude=_NOT_SCIENCE)),
             "dataset": dataset_spec(dataset),
-            "init_from": None if init is None else init.digest,
+            "earlier": [job.digest for job in self.earlier_jobs],
         }
 
     @cached_property
     def sources(self) -> list[Path]:
-        """The source files whose code makes the weights."""
+        """The source files whose code makes the weights, those of models it uses included."""
         dataset = self.project.dataset(self.run.data)
-        return provenance.sources(
+        own = provenance.sources(
             "reprise.training.run",
             registry.module_path("method", self.run.method),
             registry.module_path("data set", dataset.name),
         )
+        return sorted({*own, *(file for job in self.used_jobs.values() for file in job.sources)})
 
     @cached_property
     def digest(self) -> str:
@@ -104,7 +122,7 @@ class RunJob:
         dataset = self.project.dataset(settings.data)
         return {
             "run": self.digest,
-            "evaluator": settings.model_dump(mode="json"),
+            "evaluator": given(settings.model_dump(mode="json")),
             "dataset": dataset_spec(dataset),
         }
 
@@ -112,12 +130,13 @@ class RunJob:
         """The source files whose code makes one evaluation."""
         settings = self.project.paper(self.slug).evaluators[evaluator]
         dataset = self.project.dataset(settings.data)
-        return provenance.sources(
+        own = provenance.sources(
             "reprise.evaluators._runner",
             registry.module_path("evaluator", settings.kind),
             registry.module_path("method", self.run.method),
             registry.module_path("data set", dataset.name),
         )
+        return sorted({*own, *(file for job in self.used_jobs.values() for file in job.sources)})
 
     def eval_digest(self, evaluator: str) -> str:
         """One digest of an evaluation: the run's, the evaluator's settings and sources."""
@@ -131,15 +150,18 @@ class RunJob:
 
     @property
     def data_folders(self) -> list[Path]:
-        """Prepared data that training reads."""
-        return [data_folder(self.project, self.run.data)]
+        """Prepared data that training reads, that of the models it uses included."""
+        own = data_folder(self.project, self.run.data)
+        used = [folder for job in self.used_jobs.values() for folder in job.data_folders]
+        return sorted({own, *used})
 
     @property
     def eval_data_folders(self) -> list[Path]:
         """Prepared data that the evaluators read."""
         evaluators = self.project.paper(self.slug).evaluators
         aliases = {evaluators[name].data for name in self.run.evaluate}
-        return [data_folder(self.project, alias) for alias in sorted(aliases)]
+        folders = {data_folder(self.project, alias) for alias in aliases}
+        return sorted({*folders, *(self.data_folders if self.used_jobs else ())})
 
 
 @dataclass(frozen=True)
@@ -185,7 +207,7 @@ class BenchmarkJob:
                 "threads": self.project.scale.threads,
                 "benchmark": self.benchmark.model_dump(mode="json"),
                 "runs": {
-                    name: run.model_dump(mode="json", exclude=_NOT_SCIENCE | {"steps"})
+                    name: given(run.model_dump(mode="json", exclude=_NOT_SCIENCE | {"steps"}))
                     for name, run in runs.items()
                 },
                 "sources": provenance.digest_of_sources(self.sources),
@@ -312,9 +334,11 @@ class TableJob(CellsJob):
     def digest(self) -> str:
         """One digest of the table's definition, the published numbers and its evaluations."""
         published = self.published_file
+        # What is drawn of a table does not change it: the report draws from the settings.
+        drawn: Json = {"plot": True, "rows": {"__all__": {"x"}}}
         return provenance.digest_of(
             {
-                "table": self.table.model_dump(mode="json"),
+                "table": self.table.model_dump(mode="json", exclude=drawn),
                 "published": None if published is None else provenance.digest_of_file(published),
                 **self.evidence,
                 "sources": provenance.digest_of_sources(self.sources),
@@ -358,7 +382,10 @@ class ClaimsJob(CellsJob):
     def digest(self) -> str:
         """One digest of the claims, what their cells mean, and what fills them."""
         cells = [
-            {"row": row.model_dump(mode="json"), "column": metric.model_dump(mode="json")}
+            {
+                "row": row.model_dump(mode="json", exclude={"x"}),
+                "column": metric.model_dump(mode="json"),
+            }
             for row, _, metric in self.cells()
         ]
         return provenance.digest_of(
@@ -369,6 +396,18 @@ class ClaimsJob(CellsJob):
                 "sources": provenance.digest_of_sources(self.sources),
             }
         )
+
+
+def given(settings: Json) -> Json:
+    """Return settings less what is absent (None or empty): an absent setting changes nothing.
+
+    So a setting that is added, and absent by default, leaves the digests of old results alone.
+    """
+    return {
+        key: given(value) if isinstance(value, dict) else value
+        for key, value in settings.items()
+        if value is not None and value not in ({}, [])
+    }
 
 
 def split_run(slug: str, name: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ Evaluators write the statistics and name the function; tables, intervals and cla
 function, so no number can mean one thing in one place and another elsewhere.
 """
 
+import importlib
 from collections.abc import Callable
 
 import numpy as np
@@ -78,11 +79,25 @@ MEANS: dict[str, Callable[[Statistics], tuple[NDArray[np.int64], float]]] = {
 }
 
 
+# Where else functions are found: `captions.bleu_4` is `REDUCERS["bleu_4"]` of that module. Whoever
+# writes such statistics imports the module, so its content is in the digest of the evaluation.
+FAMILIES = {"captions": "reprise.captions.corpus"}
+
+
 def apply(name: str, statistics: Statistics) -> float:
     """Return the metric that the named function makes of statistics, first axis = test image.
 
     Raises ConfigError where no function has that name.
     """
-    if name not in REDUCERS:
-        raise ConfigError(unknown("reduce function", name, REDUCERS))
-    return REDUCERS[name](statistics)
+    known, own = REDUCERS, name
+    family, dot, rest = name.partition(".")
+    if dot and family in FAMILIES:
+        known, own = importlib.import_module(FAMILIES[family]).REDUCERS, rest
+    if own not in known:
+        raise ConfigError(unknown("reduce function", name, known))
+    return known[own](statistics)
+
+
+def is_per_image(name: str) -> bool:
+    """Say whether a function's n rows are test images, not measurements of one thing."""
+    return name in PER_IMAGE or name.partition(".")[0] in FAMILIES

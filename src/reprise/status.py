@@ -128,7 +128,7 @@ class _Judge:
         meta = _read(job.folder / "meta.json")
         if meta.get("digest") != job.digest:
             return _what_changed(job, meta)
-        above = [] if job.init_job is None else [self.run(job.init_job)]
+        above = [self.run(earlier) for earlier in job.earlier_jobs]
         return _first_stale(above) or self._why_data(meta)
 
     def _why_evaluations(self, job: RunJob) -> str:

@@ -14,7 +14,7 @@ from reprise.config import Run, load_project
 from reprise.papers import can
 from reprise.papers.can import CAN, encode, info_nce, patchify, random_keep, take, unpatchify
 from reprise.settings.can import Settings
-from reprise.training.method import Batch
+from reprise.training.method import Batch, StandIn
 from reprise.training.run import run_key
 from reprise.training.seeding import Draws, Key
 
@@ -299,7 +299,7 @@ def test_paper_models_have_their_size_and_cost(
     size: tuple[int, int, int], millions: float, ratio: float
 ) -> None:
     """The paper: SimCLR needs 70 % more FLOPs than CAN at ViT-L. Parameters: 12 L D^2 and so on."""
-    full, simclr = (flops.on_meta(paper_run("", o, *size), 0, 3) for o in ({}, SIMCLR))
+    full, simclr = (flops.on_meta(paper_run("", o, *size), StandIn((), 3)) for o in ({}, SIMCLR))
     width, depth, _ = size
     block = 12 * width**2 + 13 * width
     expected = depth * block + (768 + 1) * width + 2 * width + 196 * width
@@ -400,7 +400,8 @@ def test_rows_of_one_seed_start_from_the_same_weights(run: str) -> None:
     def start(name: str) -> dict[str, Tensor]:
         made = project.run("can", name)
         run_key(made, 0).fold("init").seed_everything()
-        return registry.load("method", made.method).build(made, 10, 1).state_dict()
+        subject = StandIn(tuple("0123456789"), 1)
+        return registry.load("method", made.method).build(made, subject).state_dict()
 
     full, arm = start("can"), start(run)
     shared = set(full) & set(arm)

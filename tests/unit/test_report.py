@@ -1,12 +1,12 @@
 """The report: the numbers of the tables, in one page that asks for nothing else."""
 
+import base64
 import io
 import itertools
 import json
 import re
 import shutil
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from fabricated import fabricate, fabricate_all, table_job, workspace, write_json
+from pages import chromium, opened, page, squeezed
 from PIL import Image
 
 from reprise import claims, markdown, reference, tables
@@ -29,32 +30,6 @@ def project(tmp_path: Path) -> Project:
     fabricate_all(project)
     tables.build(table_job(project))
     return project
-
-
-class Page(HTMLParser):
-    """Collects tags with their attributes, and the visible text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        while self.open and self.open.pop() != tag:
-            pass
-
-    def handle_data(self, data: str) -> None:
-        if not {"style", "script"} & set(self.open):
-            self.words += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def with_claims_and_reference(root: Path) -> Project:
@@ -85,14 +60,6 @@ CLAIMS = {
         for key, better, worse in (("A", "learned", "plain"), ("B", "plain", "learned"))
     }
 }
-
-
-def page(project: Project) -> Page:
-    return Page(build.build(project).read_text())
-
-
-def squeezed(text: str) -> str:
-    return re.sub(r"\s+", " ", text)
 
 
 def test_every_number_of_the_table_stands_in_the_page_with_scale_and_seeds(
@@ -267,6 +234,35 @@ def test_strip_enlarges_pixel_by_pixel() -> None:
     assert (sheet[:, 4 * factor : -4 * factor, 3] == 0).all()
 
 
+def draw(project: Project, **arrays: np.ndarray) -> None:
+    """Replace the pictures of a run's gallery."""
+    path = RunJob(project, "toy", "learned", 0).eval_folder / "pictures.json"
+    shown = [{"array": name, "label": name} for name in arrays]
+    write_json(path, {**json.loads(path.read_text()), "pictures": shown})
+    np.savez(path.with_suffix(".npz"), **arrays)
+
+
+def test_a_single_large_picture_is_shown_as_it_is(project: Project) -> None:
+    sheet = np.random.default_rng(0).integers(0, 256, (1, 600, 700, 3), dtype=np.uint8)
+    draw(project, sheet=sheet, small=sheet[:, :512], one=sheet[:, :16, :16], two=sheet[[0, 0]])
+    shown = page(project)
+    assert [one["alt"] for one in shown.all("img")] == [
+        "learned, sheet",
+        "learned, small",
+        "learned, one",
+        "learned, two: 2 images side by side",
+    ]
+    assert [a for a in shown.all("div") if a.get("class") == "large"] == [{"class": "large"}]
+    (src, *_) = (one["src"] or "" for one in shown.all("img"))
+    stored = Image.open(io.BytesIO(base64.b64decode(src.partition(",")[2])))
+    assert stored.mode == "RGB"
+    assert (np.asarray(stored) == sheet[0]).all()
+    job = RunJob(project, "toy", "learned", 0)
+    record = json.loads((job.eval_folder / "pictures.json").read_text())
+    found = pictures.strips(job, "pictures", record)
+    assert [one.large for one in found] == [True, False, False, False]
+
+
 def test_panels_skip_what_is_no_number() -> None:
     lines = [
         {"step": 1, "loss": 2.0, "lr": 0.1, "note": "x", "images": 8},
@@ -314,22 +310,8 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    executable = shutil.which("chromium") or shutil.which("google-chrome")
-    if executable is None:
-        pytest.skip("no chromium on this machine")
-    with playwright.sync_playwright() as engine:
-        yield engine.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-
-
-def opened(browser: Any, path: Path, width: int) -> tuple[Any, list[str]]:
-    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
-    tab, heard = context.new_page(), list[str]()
-    tab.on("console", lambda message: heard.append(message.text))
-    tab.on("pageerror", lambda error: heard.append(str(error)))
-    tab.on("request", lambda request: heard.append(request.url))
-    tab.goto(path.as_uri())
-    return tab, [line for line in heard if line != path.as_uri()]
+    with chromium() as made:
+        yield made
 
 
 def test_columns_sort_by_keyboard_and_come_back(browser: Any, project: Project) -> None:
@@ -366,6 +348,17 @@ def test_a_phone_scrolls_the_table_and_not_the_page(browser: Any, project: Proje
         "(b => [b.scrollWidth, b.clientWidth])(document.querySelector('.scroll'))"
     )
     assert widths[0] > widths[1]
+
+
+@pytest.mark.parametrize(("width", "shown"), [(390, 358), (1400, 700)])
+def test_a_large_picture_is_as_wide_as_it_is_or_the_page(
+    browser: Any, project: Project, width: int, shown: int
+) -> None:
+    draw(project, sheet=np.zeros((1, 600, 700, 3), np.uint8))
+    tab, _ = opened(browser, build.build(project), width)
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    width_of = tab.locator(".gallery .large img").bounding_box()["width"]
+    assert width_of == pytest.approx(shown, abs=1)
 
 
 def test_claims_stand_with_their_verdicts_here_and_in_the_reference(tmp_path: Path) -> None:

@@ -33,7 +33,6 @@ def read_project():
 os.environ["REPRISE_ROOT"] = os.getcwd()  # jobs work where Snakemake does
 project = read_project()
 SCALE = project.scale.scale
-THREADS = project.scale.threads
 # The interpreter of this Snakemake, so that the virtual environment need not be activated. As a
 # resource it can be replaced in a profile (torchrun, srun) without making any result stale.
 LAUNCHER = f"{shlex.quote(sys.executable)} -m reprise"
@@ -214,10 +213,13 @@ def train_data(wildcards):
     return manifests(run_job(wildcards).data_folders)
 
 
-def initial_weights(wildcards):
-    """The finished run whose weights this one starts from, where it does."""
-    init = run_job(wildcards).init_job
-    return [] if init is None else rels(init.outputs)
+def earlier_runs(wildcards):
+    """The finished runs whose weights this one starts from, or whose models it uses."""
+    return files_of(run_job(wildcards).earlier_jobs)
+
+
+def run_threads(wildcards):
+    return run_job(wildcards).threads
 
 
 def run_digest(wildcards):
@@ -244,7 +246,9 @@ def evaluate_data(wildcards):
 
 
 def trained_run(wildcards):
-    return rels(run_job(wildcards).outputs)
+    """The run, and the models that it uses."""
+    job = run_job(wildcards)
+    return files_of([job, *job.used_jobs.values()])
 
 
 def evaluate_digest(wildcards):

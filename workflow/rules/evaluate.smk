@@ -23,7 +23,7 @@ for slug in project.papers:
             params:
                 digest=evaluate_digest,
                 scale=SCALE,
-            threads: THREADS
+            threads: run_threads
             resources:
                 launcher=LAUNCHER,
             message:

@@ -5,7 +5,7 @@ rule train:
     input:
         train_sources,
         train_data,
-        initial_weights,
+        earlier_runs,
     output:
         f"{RUN}/model.safetensors",
         f"{RUN}/log.jsonl",
@@ -15,7 +15,7 @@ rule train:
     params:
         digest=run_digest,
         scale=SCALE,
-    threads: THREADS
+    threads: run_threads
     resources:
         launcher=LAUNCHER,
     message:

@@ -89,6 +89,19 @@ def image_mean(statistics: Statistics) -> float:
     return float(np.mean(statistics.astype(np.float64)))
 
 
+def distance_of_means(statistics: Statistics) -> float:
+    """Return the Euclidean distance of the means of two sets of embeddings, [n, 2, D]."""
+    if statistics.ndim != 3 or statistics.shape[1] != 2 or not len(statistics):
+        raise ValueError("distance_of_means needs pairs of embeddings [n, 2, D]")
+    first, second = statistics.astype(np.float64).mean(axis=0)
+    return float(np.linalg.norm(first - second))
+
+
+def points(function: Callable[[Statistics], float], statistics: Statistics) -> float:
+    """Return a score in points, as papers print it: 100 times the fraction."""
+    return 100.0 * function(statistics)
+
+
 def _rows(name: str, statistics: Statistics, columns: int) -> NDArray[np.float64]:
     """Return counts [n, columns] as float64, which holds them exactly."""
     counts = statistics.dtype.kind in "iuf" and statistics.shape[1:] == (columns,)
@@ -103,3 +116,7 @@ REDUCERS: dict[str, Callable[[Statistics], float]] = {
     "meteor": meteor,
     "image_mean": image_mean,
 }
+REDUCERS |= {
+    f"{name}_points": functools.partial(points, function) for name, function in REDUCERS.items()
+}
+REDUCERS["distance_of_means"] = distance_of_means

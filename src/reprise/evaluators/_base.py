@@ -14,8 +14,10 @@ from reprise import reduce
 from reprise.config import Json
 from reprise.data.base import ImageSet, few_labels
 from reprise.data.transforms import normalise
+from reprise.errors import ConfigError
 from reprise.plan import RunJob
 from reprise.progress import bar
+from reprise.settings.base import Augment
 from reprise.training.distributed import World
 from reprise.training.loop import autocast, resolve_precision
 from reprise.training.method import Method
@@ -106,6 +108,13 @@ class Context:
         """Root of the random streams; the seed's, so every run gets the same few labels."""
         return run_key(self.job.run, self.job.seed)
 
+    @property
+    def augment(self) -> Augment:
+        """How the run's images are normalised; ConfigError where it takes none."""
+        if self.job.run.augment is None:
+            raise ConfigError(f"{self.job.key}: its method takes no images; remove this evaluator")
+        return self.job.run.augment
+
     def data(self, alias: str, split: str) -> ImageSet:
         """Return a split of a data set of the scale."""
         return self.once(("data", alias, split), lambda: load_data(self.job.project, alias, split))
@@ -122,7 +131,7 @@ class Context:
 
         It computes in the run's precision; the result is float32, on the CPU.
         """
-        augment, outputs, device = self.job.run.augment, [], self.world.device
+        augment, outputs, device = self.augment, [], self.world.device
         precision = resolve_precision(self.job.run.precision, device)
         self.method.eval()
         with (

@@ -19,7 +19,14 @@ from reprise.files import write_atomic
 from reprise.plan import RunJob
 from reprise.progress import say
 from reprise.training import checkpoint, distributed
-from reprise.training.run import build, load_data, load_weights, read_meta, set_determinism
+from reprise.training.run import (
+    build,
+    load_data,
+    load_weights,
+    read_meta,
+    set_determinism,
+    training_data,
+)
 
 
 def evaluate(job: RunJob) -> None:
@@ -43,9 +50,8 @@ def evaluate(job: RunJob) -> None:
         if all(_is_published(job, name, digest) for name, digest in digests.items()):
             say(f"{job.key}: already evaluated, nothing to do")
             return
-        set_determinism(job.project.scale.threads)
-        data = load_data(job.project, job.run.data, "train")
-        method = load_weights(job, build(job, data)).to(world.device)
+        set_determinism(job.threads)
+        method = load_weights(job, build(job, training_data(job))).to(world.device)
         context = Context(job, method, world, folder)
         for name, digest in digests.items():
             if not _is_done(folder / f"{name}.json", digest):

@@ -31,7 +31,7 @@ def evaluate(context: Context, settings: Gallery, name: str) -> Result:
         raise ConfigError(f"{context.job.key}: its method has no pictures for {name!r}; remove it")
     data = context.data(settings.data, "test")
     chosen = torch.linspace(0, len(data) - 1, settings.images).long()
-    augment = context.job.run.augment
+    augment = context.augment
     images = normalise(data.fetch(chosen)[0].to(context.world.device), augment)
     draws = Draws(context.key.fold("gallery"), len(chosen), device=context.world.device)
     shown = method.gallery(images, draws)

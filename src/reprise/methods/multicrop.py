@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from reprise.config import Run
 from reprise.settings.multicrop import Settings
 from reprise.training import distributed
-from reprise.training.method import Batch, Method
+from reprise.training.method import Batch, Method, Subject
 from reprise.training.seeding import Draws
 
 SINKHORN_ROUNDS = 3
@@ -80,7 +80,7 @@ class MultiCrop(Method):
         return crops
 
 
-def build(run: Run, classes: int, channels: int) -> MultiCrop:
+def build(run: Run, data: Subject) -> MultiCrop:
     """Build the method of a run from its settings."""
     encoder = timm.create_model(run.model.name, num_classes=0, **run.model.args)
     return MultiCrop(encoder, Settings.model_validate(run.objective))

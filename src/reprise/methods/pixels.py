@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from reprise.config import Run
 from reprise.errors import ConfigError
-from reprise.training.method import Batch, Method
+from reprise.training.method import Batch, Method, Subject
 from reprise.training.seeding import Draws
 
 
@@ -19,6 +19,6 @@ class Pixels(Method):
         raise ConfigError("raw pixels cannot be trained: give this run `steps: 0`")
 
 
-def build(run: Run, classes: int, channels: int) -> Pixels:
+def build(run: Run, data: Subject) -> Pixels:
     """Build the baseline; the run's model and objective are not used."""
     return Pixels()

@@ -10,7 +10,7 @@ from reprise.config import Run
 from reprise.errors import ConfigError
 from reprise.models.positions import fix_positions
 from reprise.settings.supervised import Settings
-from reprise.training.method import Batch, Method
+from reprise.training.method import Batch, Method, Subject
 from reprise.training.seeding import Draws
 
 
@@ -36,7 +36,7 @@ class Supervised(Method):
         return {"loss": loss, "top1": 100 * torch.as_tensor(correct)}
 
 
-def build(run: Run, classes: int, channels: int) -> Supervised:
+def build(run: Run, data: Subject) -> Supervised:
     """Build the classifier of a run from its settings."""
     encoder = timm.create_model(run.model.name, num_classes=0, **run.model.args)
     settings = Settings.model_validate(run.objective)
@@ -44,4 +44,4 @@ def build(run: Run, classes: int, channels: int) -> Supervised:
         if not isinstance(encoder, VisionTransformer):
             raise ConfigError(f"fixed_positions: {run.model.name} is no plain ViT; set it to false")
         fix_positions(encoder)
-    return Supervised(encoder, classes, settings)
+    return Supervised(encoder, len(data.classes), settings)

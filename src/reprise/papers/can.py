@@ -29,7 +29,7 @@ from reprise.config import Run
 from reprise.models.positions import fix_positions, sincos_position
 from reprise.settings.can import Settings
 from reprise.training import distributed
-from reprise.training.method import Batch, Method
+from reprise.training.method import Batch, Method, Subject
 from reprise.training.seeding import Draws
 
 
@@ -358,9 +358,9 @@ class CAN(Method):
         }
 
 
-def build(run: Run, classes: int, channels: int) -> CAN:
+def build(run: Run, data: Subject) -> CAN:
     """Build the method of a run from its settings (weights from torch's global generator)."""
     encoder = timm.create_model(run.model.name, num_classes=0, **run.model.args)
     if not isinstance(encoder, VisionTransformer):
         raise TypeError(f"CAN needs a plain ViT, {run.model.name} is {type(encoder).__name__}")
-    return CAN(encoder, channels, Settings.model_validate(run.objective))
+    return CAN(encoder, data.channels, Settings.model_validate(run.objective))

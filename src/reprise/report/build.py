@@ -14,9 +14,11 @@ from reprise import claims, ledger, markdown, reference, results, tables
 from reprise.config import Json, Project
 from reprise.files import write_atomic
 from reprise.plan import ClaimsJob, RunJob, TableJob, claims_jobs, run_jobs, table_jobs
-from reprise.report import pictures, plots
+from reprise.report import captions, figures, pictures, plots
 
 _HERE = Path(__file__).parent
+# Evaluators without pictures; others have a setting that says how many, or always draw some.
+_NUMBERS_ALONE = {"linear_probe", "knn", "finetune", "classify", "retrieval", "gap"}
 
 
 def inputs(project: Project) -> list[Path]:
@@ -27,7 +29,7 @@ def inputs(project: Project) -> list[Path]:
         evaluators = project.paper(job.slug).evaluators
         for name in job.run.evaluate:
             files.append(job.eval_folder / f"{name}.json")
-            if evaluators[name].kind == "gallery" or getattr(evaluators[name], "pictures", False):
+            if getattr(evaluators[name], "pictures", evaluators[name].kind not in _NUMBERS_ALONE):
                 files.append(job.eval_folder / f"{name}.npz")
     return files
 
@@ -154,10 +156,10 @@ def _paper(project: Project, slug: str, runs: Sequence[FinishedRun]) -> Json:
         "claims": [_claims(job) for job in claims_jobs(project) if job.slug == slug],
         "strengths": _strengths(runs, styles),
         "curves": list({curve.run: curve for curve in curves}.values()),
-        "panels": [
-            {"title": panel.title, "svg": Markup(panel.svg)}  # noqa: S704 (escaped by plots)
-            for panel in plots.panels(curves)
-        ],
+        "panels": _shown(plots.panels(curves)),
+        "captions": captions.galleries(
+            slug, paper.tables.values(), [(run.job, run.evaluations) for run in runs]
+        ),
         "galleries": [g for run in runs if run in first_seeds.values() for g in _galleries(run)],
         "runs": runs,
         "missing": sum(job.slug == slug for job in run_jobs(project, headline_only=True))
@@ -180,6 +182,7 @@ def _table(job: TableJob) -> Json:
         **shown,
         "status": "",
         "table": table,
+        "figure": _figure(job, table),
         "reference": reference.cells(job),
         "columns": [{**column, "printed": column["key"] in printed} for column in table["columns"]],
         "groups": [
@@ -190,6 +193,22 @@ def _table(job: TableJob) -> Json:
         "deviations": markdown.deviations(table),
         "sources": markdown.sources(table),
     }
+
+
+def _figure(job: TableJob, table: Json) -> Json | None:
+    """Return the figure that a table asks for, for the template."""
+    figure = figures.of_table(job.table, table)
+    if figure is None:
+        return None
+    return {"legend": figure.legend, "panels": _shown(figure.panels)}
+
+
+def _shown(panels: Sequence[plots.Panel]) -> list[Json]:
+    """Return panels for the template."""
+    return [
+        {"title": panel.title, "svg": Markup(panel.svg)}  # noqa: S704 (escaped by plots)
+        for panel in panels
+    ]
 
 
 def _claims(job: ClaimsJob) -> Json:
@@ -244,17 +263,14 @@ def _strengths(runs: Sequence[FinishedRun], styles: Mapping[str, int]) -> Json:
                 style = numbers.setdefault(run.job.name, len(numbers))
                 shown[run.job.name] = plots.Curve(run.job.name, run.job.seed, style, lines)
     curves = list(shown.values())
-    panels = [
-        {"title": panel.title, "svg": Markup(panel.svg)}  # noqa: S704 (escaped by plots)
-        for panel in plots.strength_panels(curves)
-    ]
-    return {"curves": curves, "panels": panels}
+    return {"curves": curves, "panels": _shown(plots.strength_panels(curves))}
 
 
 def _galleries(run: FinishedRun) -> Iterator[Json]:
-    """Yield the pictures that a run's evaluators drew."""
+    """Yield the pictures that a run's evaluators drew, but for those with captions."""
     for name, evaluation in run.evaluations.items():
-        if strips := list(pictures.strips(run.job, name, evaluation)):
+        drawn = {**evaluation, "pictures": captions.other_pictures(evaluation)}
+        if strips := list(pictures.strips(run.job, name, drawn)):
             yield {"run": run, "strips": strips}
 
 

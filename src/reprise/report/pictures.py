@@ -15,16 +15,21 @@ from reprise.results import ResultError
 
 _HEIGHT = 96  # images are enlarged to at least so many pixels
 _GAP = 6  # transparent pixels between two images
+_LARGE = 512  # a single image with longer sides is a picture by itself, such as a contact sheet
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Images of one kind side by side, such as all reconstructions."""
+    """Images of one kind side by side, such as all reconstructions.
+
+    large: it is one image of more than thumbnail size, to be shown as wide as the page allows.
+    """
 
     array: str
     label: str
     count: int
     png: bytes
+    large: bool = False
 
 
 def strips(job: RunJob, evaluator: str, evaluation: Json) -> Iterator[Strip]:
@@ -40,10 +45,10 @@ def strips(job: RunJob, evaluator: str, evaluation: Json) -> Iterator[Strip]:
     for picture in pictures:
         name = picture["array"]
         try:
-            png = strip(arrays[name])
+            sheet = strip(arrays[name])
         except ValueError as error:
             raise ResultError(f"{path}: {name}: {error}") from None
-        yield Strip(name, picture["label"], len(arrays[name]), png)
+        yield Strip(name, picture["label"], len(arrays[name]), sheet, _is_large(arrays[name]))
 
 
 def strip(images: NDArray[np.generic]) -> bytes:
@@ -51,18 +56,38 @@ def strip(images: NDArray[np.generic]) -> bytes:
 
     Raises ValueError for arrays of other shapes or types.
     """
-    pictures = images.ndim in (3, 4) and images.shape[3:] in ((), (3,)) and images.size
-    if images.dtype != np.uint8 or not pictures:
-        raise ValueError(
-            f"expected uint8 [k, H, W] or [k, H, W, 3], got {images.dtype} {list(images.shape)}"
-        )
+    if problem := wrong(images):
+        raise ValueError(problem)
     factor = max(1, -(-_HEIGHT // images.shape[1]))
     enlarged = images.repeat(factor, axis=1).repeat(factor, axis=2)
+    if len(enlarged) == 1:  # no gap, so no transparency either
+        return png(enlarged[0])
     tiles = [Image.fromarray(one).convert("RGBA") for one in enlarged]
     width, height = tiles[0].size
     sheet = Image.new("RGBA", (len(tiles) * (width + _GAP) - _GAP, height), (0, 0, 0, 0))
     for index, tile in enumerate(tiles):
         sheet.paste(tile, (index * (width + _GAP), 0))
+    return _as_png(sheet)
+
+
+def wrong(images: NDArray[np.generic]) -> str:
+    """Return why an array is no row of images, or nothing where it is one."""
+    pictures = images.ndim in (3, 4) and images.shape[3:] in ((), (3,)) and images.size
+    if images.dtype == np.uint8 and pictures:
+        return ""
+    return f"expected uint8 [k, H, W] or [k, H, W, 3], got {images.dtype} {list(images.shape)}"
+
+
+def png(image: NDArray[np.generic]) -> bytes:
+    """Return a PNG of one image, uint8 [H, W] or [H, W, 3], as it is."""
+    return _as_png(Image.fromarray(image))
+
+
+def _is_large(images: NDArray[np.generic]) -> bool:
+    return len(images) == 1 and min(images.shape[1:3]) > _LARGE
+
+
+def _as_png(image: Image.Image) -> bytes:
     stream = io.BytesIO()
-    sheet.save(stream, format="PNG", optimize=True)
+    image.save(stream, format="PNG", optimize=True)
     return stream.getvalue()

@@ -4,10 +4,12 @@ import io
 import math
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import matplotlib
 from markupsafe import escape
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -26,7 +28,7 @@ COLOURS = (
 )
 DASHES = ("", "5 2", "1.5 1.5", "6 2 1.5 2")
 
-_INK = "#0a0b0c"  # stands for the page's text colour until the SVG is finished
+INK = "#0a0b0c"  # stands for the page's text colour until the SVG is finished
 _NOT_CURVES = {"step", "images", "lr"}
 
 
@@ -110,9 +112,8 @@ def _panel(term: str, curves: Sequence[Curve], over: str = "step", unit: str = "
     head, _, tail = term.partition("_")
     title = f"{head}: {tail.replace('_', ' ')}" if tail else head
     told = []
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": term, "font.size": 9}):
-        figure = Figure(figsize=(4.4, 2.6), layout="constrained")
-        axes = figure.subplots()
+    with style(term):
+        figure, axes = small_axes(over, unit)
         for curve in curves:
             steps, values = curve.points(term)
             if steps:
@@ -120,24 +121,36 @@ def _panel(term: str, curves: Sequence[Curve], over: str = "step", unit: str = "
                 (line,) = axes.plot(steps, values, color=curve.colour, linestyle=dashes)
                 line.set(linewidth=1.6, marker="o" if len(steps) == 1 else "")
                 told.append(f"{curve.run} from {values[0]:.3g} to {values[-1]:.3g}")
-        axes.set_xlabel(over, color=_INK)
-        axes.set_ylabel(unit, color=_INK)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        axes.tick_params(colors=_INK)
-        axes.grid(color=_INK, alpha=0.12, linewidth=0.8)
-        for side, spine in axes.spines.items():
-            spine.set_visible(side in ("left", "bottom"))
-            spine.set(color=_INK, alpha=0.4)
-        return Panel(title, _as_svg(figure, f"{title} over {over}s: {'; '.join(told)}"))
+        return Panel(title, as_svg(figure, f"{title} over {over}s: {'; '.join(told)}"))
 
 
-def _as_svg(figure: Figure, alt: str) -> str:
+def style(salt: str) -> AbstractContextManager[None]:
+    """Return the context to draw and save a figure in; the salt goes into its marks' names."""
+    return matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9})
+
+
+def small_axes(x: str, y: str) -> tuple[Figure, Axes]:
+    """Return a figure of a panel's size and its axes, labelled, in the page's text colour."""
+    figure = Figure(figsize=(4.4, 2.6), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(x, color=INK, parse_math=False)
+    axes.set_ylabel(y, color=INK, parse_math=False)
+    axes.tick_params(colors=INK)
+    axes.grid(color=INK, alpha=0.12, linewidth=0.8)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set(color=INK, alpha=0.4)
+    return figure, axes
+
+
+def as_svg(figure: Figure, alt: str) -> str:
     """Return an <svg> that scales with its container and describes itself."""
     stream = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
     svg = stream.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)

@@ -64,7 +64,8 @@ class Optim(Strict):
 
     name: Literal["adamw", "lamb", "sgd"] = "adamw"
     lr: float = Field(gt=0)
-    min_lr: float = Field(0.0, ge=0, description="the cosine ends here")
+    min_lr: float = Field(0.0, ge=0, description="the schedule ends here")
+    schedule: Literal["cosine", "linear"] = Field("cosine", description="how the rate falls")
     warmup_steps: int = Field(0, ge=0)
     weight_decay: float = Field(0.05, ge=0, description="not applied to biases and norms")
     betas: tuple[float, float] = (0.9, 0.95)

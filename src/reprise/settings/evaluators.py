@@ -74,6 +74,64 @@ class Gallery(Strict):
     images: int = Field(8, gt=0)
 
 
+CaptionMetric = Literal[
+    "bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "spice"
+]
+
+
+class Caption(Strict):
+    """Captions that a method says of a split's images, scored against people's (pycocoevalcap)."""
+
+    kind: Literal["caption"]
+    data: str
+    split: str = "test"
+    style: str = Field("captions", description="style of the references")
+    metrics: tuple[CaptionMetric, ...] = Field(min_length=1)
+    beams: int | None = Field(None, gt=0, description="instead of the run's own")
+    source: Literal["image", "text"] = Field(
+        "image", description="text: say each image's first reference again from its own embedding"
+    )
+    pictures: int = Field(0, ge=0, description="images to show with their captions")
+
+
+class Retrieval(Strict):
+    """Zero-shot retrieval between a split's images and captions by cosine: R@1, R@5, R@10."""
+
+    kind: Literal["retrieval"]
+    data: str
+    split: str = "test"
+    style: str = "captions"
+
+
+class Gap(Strict):
+    """How far a CLIP's image and text embeddings lie apart, and the noise that bridges it."""
+
+    kind: Literal["gap"]
+    data: str
+    split: str = "train"
+    style: str = "captions"
+    images: int = Field(15, gt=1, description="images whose captions give epsilon")
+
+
+class Sheet(Strict):
+    """A contact sheet of a split's images with their captions, masks and boxes; no number."""
+
+    kind: Literal["sheet"]
+    data: str
+    split: str = "test"
+    images: int = Field(12, gt=0)
+
+
 Evaluator = Annotated[
-    LinearProbe | Robustness | Knn | Finetune | Classify | Gallery, Field(discriminator="kind")
+    LinearProbe
+    | Robustness
+    | Knn
+    | Finetune
+    | Classify
+    | Gallery
+    | Caption
+    | Retrieval
+    | Gap
+    | Sheet,
+    Field(discriminator="kind"),
 ]

@@ -4,11 +4,13 @@ Nothing here changes a number by itself: what a run or an evaluation depends on 
 resolved values.
 """
 
-from typing import Any, Literal, Self
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from reprise.errors import unknown
 from reprise.settings.base import Augment, Model, Optim, Strict
 from reprise.settings.claims import Claim
 from reprise.settings.evaluators import Evaluator
@@ -40,18 +42,23 @@ class Run(Strict):
     about: str = ""
     method: str
     data: str = Field(description="data set alias of the scale")
+    split: str = Field("train", description="split of the data that it trains on")
     model: Model
     objective: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
-    augment: Augment
+    augment: Augment | None = Field(description="null: samples as the method makes them")
     optim: Optim
     steps: int = Field(ge=0)
-    batch_size: int = Field(gt=0, description="images per optimiser step, over all processes")
+    batch_size: int = Field(gt=0, description="samples per optimiser step, over all processes")
     accumulate: int = Field(1, gt=0, description="forward passes per optimiser step")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where the processor computes in it, else fp32"
     )
     compile: bool = False
     init_from: str | None = Field(None, description="run whose weights it starts from, paper/run")
+    uses: dict[str, str] = Field(
+        default_factory=dict, description="role -> run whose finished model it uses, paper/run"
+    )
+    threads: int | None = Field(None, gt=0, description="instead of the scale's threads")
     log_every: int = Field(10, gt=0)
     workers: int = Field(0, ge=0, description="loader processes; does not change the result")
     evaluate: tuple[str, ...] = ()
@@ -103,7 +110,24 @@ class Row(Strict):
     runs: dict[str, str] = Field(
         default_factory=dict, description="column -> run, where it is not the row's own"
     )
+    x: float | None = Field(
+        None, allow_inf_nan=False, description="where it stands on the x axis of the table's plot"
+    )
     deviations: tuple[str, ...] = ()
+
+
+class Plot(Strict):
+    """A table drawn as a figure: columns over a number that each row stands for.
+
+    A row without such a number is drawn as a level across the figure.
+    """
+
+    x: str = Field(min_length=1, description="label of the x axis")
+    log: bool = Field(False, description="logarithmic x axis; 0 has a place on it all the same")
+    y: tuple[str, ...] = Field(min_length=1, description="columns, each in axes of its own")
+    mark: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        default_factory=dict, description="label -> x of a dashed vertical line"
+    )
 
 
 class Table(Strict):
@@ -115,9 +139,34 @@ class Table(Strict):
     published: str | None = Field(None, description="CSV in params/published/<slug>/")
     metrics: dict[str, Metric]
     rows: tuple[Row, ...]
+    plot: Plot | None = Field(None, description="draw it as a figure, too")
     baseline: str | None = Field(None, description="row label that paired gains refer to")
     deviations: tuple[str, ...] = ()
     headline: bool = True
+
+    @field_validator("plot")
+    @classmethod
+    def _can_be_drawn(cls, plot: Plot | None, info: ValidationInfo) -> Plot | None:
+        rows, metrics = info.data.get("rows"), info.data.get("metrics")
+        if plot is not None and rows is not None and metrics is not None:
+            wrong = _wrong_in_plot(plot, metrics, [row.x for row in rows if row.x is not None])
+            if wrong:
+                raise PydanticCustomError("plot", "{text}", {"text": wrong})
+        return plot
+
+
+def _wrong_in_plot(plot: Plot, columns: Iterable[str], places: Sequence[float]) -> str:
+    """Return why a plot of a table with rows at these places cannot be drawn, or nothing."""
+    for key in plot.y:
+        if key not in columns:
+            return f"y: {unknown('column', key, columns)}"
+    if len(places) < 2:
+        return f"needs at least two rows with an x, and {len(places) or 'none'} has one"
+    if plot.log and min(*places, *plot.mark.values()) < 0:
+        return "log: every x and mark must be 0 or more"
+    if plot.log and max(places) == 0:
+        return "log: at least one x must be above 0"
+    return ""
 
 
 class Paper(Strict):

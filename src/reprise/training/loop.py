@@ -43,7 +43,7 @@ class FitSettings:
     steps: int
     batch_size: int
     optim: Optim
-    augment: Augment
+    augment: Augment | None
     accumulate: int = 1
     precision: str = "fp32"
     compile: bool = False
@@ -241,12 +241,16 @@ class Fit:
         for step, (indices, images, labels) in zip(range(first, last), loader, strict=True):
             device = self.world.device
             images = images.to(device, non_blocking=True)
-            draws = self._draws(step).fold("view")
-            views = tuple(
-                augment(images, self.settings.augment, draws.fold(view))
-                for view in range(self.method.num_views)
-            )
-            yield Batch(views, labels.to(device), indices)
+            yield Batch(self._views(images, step), labels.to(device), indices)
+
+    def _views(self, images: Tensor, step: int) -> tuple[Tensor, ...]:
+        if self.settings.augment is None:
+            return (images,)
+        draws = self._draws(step).fold("view")
+        return tuple(
+            augment(images, self.settings.augment, draws.fold(view))
+            for view in range(self.method.num_views)
+        )
 
     def _draws(self, step: int) -> Draws:
         start, count = self.steps.start, self.steps.count

@@ -2,18 +2,43 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from reprise.training.seeding import Draws
+
+if TYPE_CHECKING:  # plan and data are what a method is given, not what it computes
+    from reprise.data.base import ImageSet
+    from reprise.plan import RunJob
+
+
+class Subject(Protocol):
+    """What a method's size depends on; an `ImageSet` has it, and benchmarks make one up."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def channels(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A subject where there are no data: for the cost of steps, which no label changes."""
+
+    classes: tuple[str, ...]
+    channels: int
 
 
 @dataclass(frozen=True)
 class Batch:
     """One process's share of a step.
 
-    views: float32 [B, C, H, W] each, normalised, one tensor per view that the method asks for.
-    labels: int64 [B]. indices: int64 [B], positions in the data set.
+    views: float32 [B, C, H, W] each, normalised, one tensor per view that the method asks for; of
+    a run without augmentation one tensor, the samples as they are. labels: int64 [B], or [B, ...]
+    where a sample's label is several numbers, such as a caption's tokens. indices: int64 [B],
+    positions in the data set.
     """
 
     views: tuple[Tensor, ...]
@@ -28,7 +53,16 @@ class Method(nn.Module, ABC):
     # True where one sample's loss depends on the others of the batch (contrast): such a batch
     # cannot be split for gradient accumulation, and its features are gathered across processes.
     mixes_samples: bool = False
+    # Name of the part that a run starting from another one's weights takes over (`init_from`).
+    carries: str = "encoder"
     encoder: nn.Module
+
+    def attach(self, job: "RunJob", data: "ImageSet") -> None:
+        """Take what else it needs of its run and training data; once, after it is built."""
+
+    def samples(self, data: "ImageSet", device: torch.device) -> "ImageSet":
+        """Return what the loop trains on; other than the data where samples are not images."""
+        return data
 
     @abstractmethod
     def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:

@@ -51,18 +51,28 @@ def build_optimizer(method: Method, optim: Optim) -> torch.optim.Optimizer:
 
 
 class Schedule:
-    """Linear warm-up, then a half cosine: the rate is a function of the step alone."""
+    """Linear warm-up, then half a cosine or a line: the rate is a function of the step alone."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, optim: Optim, steps: int) -> None:
         self._optimizer = optimizer
-        self._timm = timm.scheduler.CosineLRScheduler(
-            optimizer,
-            t_initial=steps + 1,  # so that the last step still moves
-            lr_min=optim.min_lr,
-            warmup_t=optim.warmup_steps,
-            warmup_lr_init=0.0,
-            t_in_epochs=False,
-        )
+        shared: dict[str, Any] = {
+            "t_initial": steps + 1,  # so that the last step still moves
+            "lr_min": optim.min_lr,
+            "warmup_t": optim.warmup_steps,
+            "warmup_lr_init": 0.0,
+            "t_in_epochs": False,
+        }
+        self._timm: timm.scheduler.scheduler.Scheduler
+        if optim.schedule == "linear":
+            # The line begins where the warm-up ends, as in transformers' schedule of that name.
+            self._timm = timm.scheduler.PolyLRScheduler(
+                optimizer,
+                power=1.0,
+                **{**shared, "warmup_prefix": True},
+            )
+            self._timm.t_initial = steps + 1 - optim.warmup_steps
+        else:
+            self._timm = timm.scheduler.CosineLRScheduler(optimizer, **shared)
 
     def set(self, step: int) -> float:
         """Set every group's rate for a step (from 0); return the unscaled rate."""

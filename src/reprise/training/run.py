@@ -9,6 +9,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from reprise import locks, provenance, registry
 from reprise.config import Project, Run
@@ -46,6 +47,11 @@ def load_data(project: Project, alias: str, split: str) -> ImageSet:
     return load(dataset.name, split, project.data_root, dataset.args, dataset.home)
 
 
+def training_data(job: RunJob) -> ImageSet:
+    """Load the split that a run trains on."""
+    return load_data(job.project, job.run.data, job.run.split)
+
+
 def run_key(run: Run, seed: int) -> Key:
     """Root of a run's random streams. It holds the seed alone, not the run's name: runs that
     differ in one setting see the same samples, crops and masks, which makes them paired."""
@@ -55,12 +61,11 @@ def run_key(run: Run, seed: int) -> Key:
 def build(job: RunJob, data: ImageSet) -> Method:
     """Build a run's method with its seed's initial weights, or those it starts from."""
     run_key(job.run, job.seed).fold("init").seed_everything()
-    method: Method = registry.load("method", job.run.method).build(
-        job.run, len(data.classes), data.channels
-    )
+    method: Method = registry.load("method", job.run.method).build(job.run, data)
     init = job.init_job
     if init is not None:
-        load_encoder(method, init)
+        load_part(method, init)
+    method.attach(job, data)
     return method
 
 
@@ -85,19 +90,35 @@ def load_weights(job: RunJob, method: Method) -> Method:
     return method
 
 
-def load_encoder(method: Method, source: RunJob) -> None:
-    """Copy the encoder of a finished run into a method; the shapes must agree."""
+def load_part(method: Method, source: RunJob) -> None:
+    """Copy the part that a method carries on from a finished run; the shapes must agree."""
     read_meta(source)
+    prefix = f"{method.carries}."
     stored = safetensors.torch.load_file(source.folder / "model.safetensors")
-    encoder = {
-        name.removeprefix("encoder."): value
+    part = {
+        name.removeprefix(prefix): value
         for name, value in stored.items()
-        if name.startswith("encoder.")
+        if name.startswith(prefix)
     }
+    module = method.get_submodule(method.carries)
     try:
-        method.encoder.load_state_dict(encoder)
+        # A weight that two layers share is stored once.
+        kept = _once(module.state_dict())
+        wrong = sorted(kept.keys() ^ part.keys())
+        if wrong:
+            raise RuntimeError(f"only one of the two has {', '.join(wrong)}")
+        module.load_state_dict(part, strict=False)
     except RuntimeError as error:
-        raise RepriseError(f"the encoder of {source.key} does not fit: {error}") from None
+        raise RepriseError(f"the {method.carries} of {source.key} does not fit: {error}") from None
+
+
+def _once(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state without the later names of weights that several layers share."""
+    names: dict[int, str] = {}
+    for name, value in state.items():
+        if value.numel():
+            names.setdefault(value.data_ptr(), name)
+    return {name: v for name, v in state.items() if names.get(v.data_ptr(), name) == name}
 
 
 def command(job: RunJob) -> str:
@@ -128,13 +149,14 @@ def state_folder(job: RunJob, data_digest: str) -> Path:
 
 def make_fit(job: RunJob, world: World) -> Fit:
     """Return a run's fit, ready to start or resume."""
-    set_determinism(job.project.scale.threads)
-    data = load_data(job.project, job.run.data, "train")
+    set_determinism(job.threads)
+    data = training_data(job)
     folder = state_folder(job, data.digest)
     key = run_key(job.run, job.seed)
     again = f"python -m reprise {command(job).replace('train', 'replay', 1)}"
     method, settings = build(job, data), fit_settings(job.run)
-    return Fit(method, data, settings, key, folder, world, job.key, again=again)
+    samples = method.samples(data, world.device) if job.run.steps else data
+    return Fit(method, samples, settings, key, folder, world, job.key, again=again)
 
 
 def train(job: RunJob) -> None:
@@ -179,14 +201,14 @@ def _is_published(job: RunJob) -> bool:
         meta = read_meta(job)
     except (StaleError, ValueError, KeyError):
         return False
-    present = load_data(job.project, job.run.data, "train").digest
+    present = training_data(job).digest
     return bool(meta.get("data", {}).get("digest") == present)
 
 
 def _publish(job: RunJob, fit: Fit, state: FitState) -> None:
     """Write the three files, provenance last."""
     method = fit.method if fit.ema is None else fit.ema.module
-    tensors = {name: value.contiguous().cpu() for name, value in method.state_dict().items()}
+    tensors = {name: v.contiguous().cpu() for name, v in _once(method.state_dict()).items()}
     # One array at least: safetensors refuses an empty file, and raw pixels have no weights.
     write_atomic(job.folder / "model.safetensors", safetensors.torch.save(tensors))
     lines = [json.dumps(line) + "\n" for line in state.log]

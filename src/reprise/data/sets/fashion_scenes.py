@@ -48,7 +48,9 @@ BATCH = 4 * BLOCK
 class Args(Strict):
     """Which domain, of what size, and how many scenes."""
 
-    domain: Literal["town", "nature"] = "town"
+    domain: Literal["town", "nature", "both"] = Field(
+        "town", description="both: batches of 256 scenes of the one and the other in turns"
+    )
     size: int = Field(48, ge=28, le=96, description="side of the scenes, pixels")
     clip: int = Field(20_000, gt=0, description="scenes of the split of pairs")
     text: int = Field(20_000, gt=0, description="scenes of the split of captions alone")
@@ -103,11 +105,11 @@ class Gathered:
 def prepare(folder: Path, args: Args, log: Log) -> Prepared:
     """Draw all splits from disjoint photographs."""
     base.prepare("fashion_mnist", folder.parent, {}, log)
-    world = World(DOMAINS[args.domain], args.size, args.seed)
-    renderer, splits = Renderer(world.domain, args.size), {}
+    domains = list(DOMAINS.values()) if args.domain == "both" else [DOMAINS[args.domain]]
+    worlds, splits = [World(domain, args.size, args.seed) for domain in domains], {}
     for split in SPLITS:
         photos, gathered = photographs(folder.parent, split), Gathered()
-        batches = _batches(world, renderer, photos, split, getattr(args, split), gathered)
+        batches = _batches(worlds, photos, split, getattr(args, split), gathered)
         shape = (3, args.size, args.size)
         count, files = write_batches(folder, split, shape, batches)
         splits[split] = count, files + gathered.write(folder, split)
@@ -148,16 +150,18 @@ def describe(world: World, scenes: Scenes, split: str, start: int) -> dict[str, 
 
 
 def _batches(
-    world: World,
-    renderer: Renderer,
+    worlds: list[World],
     photos: Photographs,
     split: str,
     count: int,
     gathered: Gathered,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-    with one_thread(), bar(f"drawing {world.domain.name} {split}", count) as shown:
+    renderers = [Renderer(world.domain, world.size) for world in worlds]
+    name = " and ".join(world.domain.name for world in worlds)
+    with one_thread(), bar(f"drawing {name} {split}", count) as shown:
         for start in range(0, count, BATCH):
-            number = min(BATCH, count - start)
+            number, turn = min(BATCH, count - start), start // BATCH % len(worlds)
+            world, renderer = worlds[turn], renderers[turn]
             scenes = world.draw(photos, split, start, number, every=split == "test")
             pictures = renderer.draw(photos, scenes)
             gathered.add(scenes, pictures, describe(world, scenes, split, start))
