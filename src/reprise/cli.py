@@ -342,3 +342,26 @@ def bench_data(
     from reprise.bench_data import show
 
     show(_project(scale), root, size, images, seconds)
+
+
+@bench.command("caption")
+def bench_caption(
+    images: Annotated[int, typer.Option(min=1, help="images decoded at once")] = 100,
+    layers: Annotated[int, typer.Option(min=1, help="of the language model")] = 4,
+    width: Annotated[int, typer.Option(min=1, help="of the language model")] = 256,
+    heads: Annotated[int, typer.Option(min=1, help="of the language model")] = 4,
+    prefix: Annotated[int, typer.Option(min=1, help="vectors that stand for the image")] = 4,
+    gpt2: Annotated[
+        bool, typer.Option("--gpt2", help="GPT-2 small's sizes and a prefix of 40 instead")
+    ] = False,
+    beams: Annotated[int, typer.Option(min=1, help="hypotheses that are followed")] = 5,
+    longest: Annotated[int, typer.Option(min=2, help="tokens of each caption")] = 20,
+    seconds: Annotated[float, typer.Option(help="measuring time in all")] = 30.0,
+) -> None:
+    """Captions per second: batched beam search with a cache, against a plain one without."""
+    from reprise.bench_caption import GPT2, Sizes, show
+    from reprise.progress import setup_logging
+
+    setup_logging()
+    sizes = GPT2 if gpt2 else Sizes(layers, width, heads, prefix)
+    show(sizes, images, beams, longest, seconds)

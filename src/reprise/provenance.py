@@ -102,7 +102,10 @@ def digest_of_sources(files: Iterable[Path]) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that can move a number."""
-    names = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "scipy", "reprise")
+    names = (
+        *("torch", "torchvision", "timm", "open_clip_torch", "transformers", "tokenizers"),
+        *("pycocoevalcap", "numpy", "pillow", "scikit-learn", "scipy", "reprise"),
+    )
     found = {"python": platform.python_version()}
     for name in names:
         try:

@@ -395,6 +395,22 @@ def test_splits_and_domains_share_no_photograph(root: Path) -> None:
         assert {number // 10 for number in used[split]} <= set(range(int(40 * low), int(40 * high)))
 
 
+def test_both_domains_take_turns_of_256_scenes(root: Path) -> None:
+    args = {**ARGS, "clip": 300, "text": 20, "test": 20}
+    data = {
+        domain: splits_of(root, {**args, "domain": domain}, domain)["clip"]
+        for domain in ("both", *DOMAINS)
+    }
+    for domain, chosen in (("town", slice(0, 256)), ("nature", slice(256, 300))):
+        for name in ("images", "masks", "photos"):
+            one, other = (getattr(data[which], name) for which in ("both", domain))
+            assert torch.equal(one[chosen], other[chosen])
+        for style, texts in data["both"].texts.items():
+            assert texts[chosen] == data[domain].texts[style][chosen]
+    assert not torch.equal(data["town"].images, data["nature"].images)
+    assert len(data["both"]) == 300
+
+
 def test_preparing_twice_gives_the_same_bytes(root: Path) -> None:
     digests = []
     for args in (ARGS, ARGS, {**ARGS, "seed": 4}, {**ARGS, "domain": "nature"}):

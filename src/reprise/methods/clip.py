@@ -4,6 +4,7 @@ The towers and the loss are open_clip's. A run trains them on the pairs of a dat
 with one of its captions drawn anew at every step, or takes released weights (``steps: 0``).
 """
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from reprise.captions.vocabulary import PAD, Words, captioned
 from reprise.config import Run
@@ -92,14 +94,26 @@ class CLIP(Method):
         count = len(batch.labels)
         drawn = (draws.uniform("caption", 1)[:, 0] * batch.labels.shape[1]).long()
         tokens = batch.labels[torch.arange(count, device=drawn.device), drawn].long()
-        images = F.normalize(self.image_embeddings(batch.views[0]).float(), dim=1)
-        texts = F.normalize(self.text_embeddings(tokens).float(), dim=1)
+        with attention(tokens.device):
+            images = F.normalize(self.image_embeddings(batch.views[0]).float(), dim=1)
+            texts = F.normalize(self.text_embeddings(tokens).float(), dim=1)
         images, texts = distributed.gather(images), distributed.gather(texts)
         scale = self.towers.logit_scale.exp().clamp(max=LARGEST_SCALE)
         loss = open_clip.ClipLoss()(images, texts, scale)
         best = (images @ texts.T).argmax(dim=1)
         correct = (best == torch.arange(len(best), device=best.device)).float().mean()
         return {"loss": loss, "matched": 100 * correct, "scale": scale.detach()}
+
+
+def attention(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Choose how attention is computed: on a processor, the plain way.
+
+    For sequences as short as these, the backward pass of torch's fused attention takes a third of a
+    training step there; a step is 1.25 times as fast without it.
+    """
+    if device.type == "cpu":
+        return sdpa_kernel(SDPBackend.MATH)
+    return contextlib.nullcontext()
 
 
 @dataclass(frozen=True, eq=False)
