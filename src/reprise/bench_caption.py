@@ -144,10 +144,10 @@ def show(sizes: Sizes, images: int, beams: int, longest: int, seconds: float) ->
     attention = cast(Any, method.decoder.language_model).config._attn_implementation
     console = Console()
     console.print(
-        f"{images} images at once, or one; {beams} beams, {longest} tokens after a prefix of {sizes.prefix}; {sizes.layers} layers "
-        f"of width {sizes.width}, {sizes.heads} heads ({attention}), {sizes.words:,} words, random "
-        f"weights; torch {torch.__version__}, {processor(torch.device('cpu'))}; medians of "
-        f"{len(ratios)} rounds in turns"
+        f"{images} images at once, or one; {beams} beams, {longest} tokens after a prefix of "
+        f"{sizes.prefix}; {sizes.layers} layers of width {sizes.width}, {sizes.heads} heads "
+        f"({attention}), {sizes.words:,} words, random weights; torch {torch.__version__}, "
+        f"{processor(torch.device('cpu'))}; medians of {len(ratios)} rounds in turns"
     )
     table = Table("one core", "images/s", "5 to 95 %", "ratio", "5 to 95 %")
     for name, values in rates.items():

@@ -8,6 +8,7 @@ from reprise import results
 from reprise.config import Json, Metric, Row
 from reprise.plan import BenchmarkJob, RunJob, TableJob, split_run
 from reprise.results import Measured
+from reprise.settings.evaluators import Caption
 
 MEASURED = "measured"
 PUBLISHED_ONLY = "published only"
@@ -61,9 +62,22 @@ def read_cell(job: TableJob, row: Row, column: str) -> Reading:
             reading.provenance.append(_provenance_of_run(run_job, reading.measured[seed]))
         else:
             assert metric.metric is not None
+            absent = _not_measured(run_job, evaluator, metric.metric)
+            if absent is not None:
+                return Reading(f"not measured: {absent}")
             reading.measured[seed] = results.read_metric(run_job, evaluator, metric.metric)
             reading.provenance.append(_provenance(run_job, evaluator, reading.measured[seed]))
     return reading
+
+
+def _not_measured(run_job: RunJob, evaluator: str, metric: str) -> str | None:
+    """Say why a finished evaluation has not this one of its metrics; None where it should."""
+    settings = run_job.project.paper(run_job.slug).evaluators[evaluator]
+    if isinstance(settings, Caption) and settings.leaves_out(metric):
+        return f"{evaluator} leaves out {metric} at scale {run_job.project.scale.scale}"
+    said = results.read_evaluation(run_job, evaluator).get("info", {}).get("not_run", {})
+    reason: str | None = said.get(metric)
+    return reason
 
 
 def _why_not(run_job: RunJob, evaluator: str | None) -> str | None:

@@ -265,12 +265,18 @@ def report(scale: ScaleOption = None, log: LogOption = None) -> None:
 
 
 @app.command()
-def snapshot(scale: ScaleOption = None) -> None:
+def snapshot(
+    papers: Annotated[
+        list[str] | None, typer.Argument(metavar="PAPER", help="default: every paper")
+    ] = None,
+    scale: ScaleOption = None,
+    partial: Annotated[bool, typer.Option(help="write it though some rows were not run")] = False,
+) -> None:
     """Write results/reference/<scale>/ from what `snakemake --cores all reference` built."""
     from reprise.progress import say
     from reprise.reference import snapshot as write_snapshot
 
-    say(f"reference: {write_snapshot(_project(scale))}")
+    say(f"reference: {write_snapshot(_project(scale), papers or (), not partial)}")
 
 
 @app.command()

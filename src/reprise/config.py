@@ -23,6 +23,7 @@ from reprise.settings.project import (
     Config,
     Dataset,
     Json,
+    MeasuredMark,
     Metric,
     Paper,
     Row,
@@ -190,6 +191,10 @@ class Project:
         """Return the seeds that a run is trained with; sweeps have the scale's first alone."""
         return run.seeds or (self.scale.seeds if run.headline else self.scale.seeds[:1])
 
+    def known_seeds(self, run: Run) -> tuple[int, ...]:
+        """Return the seeds that a run has in any plan, the reference's included."""
+        return tuple(dict.fromkeys((*self.seeds(run), *self.for_reference().seeds(run))))
+
     def for_reference(self) -> "Project":
         """Return the same project with the seeds of the reference results."""
         seeds = self.scale.reference_seeds or self.scale.seeds
@@ -292,6 +297,9 @@ def _check_references(paper: Paper, params: Path, source: Source) -> None:
                 if evaluator not in paper.evaluators:
                     text = unknown("evaluator", evaluator, paper.evaluators)
                     raise ConfigError(f"{key}.{column}: {text}")
+        for label, cell in (table.plot.measured if table.plot else {}).items():
+            if wrong := _wrong_cell(cell, paper.tables):
+                raise ConfigError(f"{place('plot', 'measured', label)}: {wrong}")
         labels = [row.label for row in table.rows]
         for label in labels:
             if labels.count(label) > 1:
@@ -304,6 +312,17 @@ def _check_references(paper: Paper, params: Path, source: Source) -> None:
     for name, claim in paper.claims.items():
         for loc, text in wrong_references(claim, paper.tables):
             raise ConfigError(f"{source.file_of(['claims', name, *loc])}: {text}")
+
+
+def _wrong_cell(cell: MeasuredMark, tables: Mapping[str, Table]) -> str:
+    """Return what is wrong with a cell's address, or nothing."""
+    if cell.table not in tables:
+        return unknown("table", cell.table, tables)
+    rows = [row.label for row in tables[cell.table].rows]
+    if cell.row not in rows:
+        return unknown("row", cell.row, rows)
+    columns = tables[cell.table].metrics
+    return "" if cell.column in columns else unknown("column", cell.column, columns)
 
 
 def load_project(root: Path | None = None, scale: str | None = None) -> Project:

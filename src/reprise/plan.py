@@ -12,6 +12,7 @@ from pathlib import Path
 from reprise import provenance, registry
 from reprise.config import Benchmark, Dataset, Json, Metric, Project, Row, Run, Table
 from reprise.data import origin
+from reprise.errors import ConfigError
 from reprise.settings.claims import Claim, Place
 
 # Fields of a run that change what is shown or how fast it comes, never the weights.
@@ -67,6 +68,12 @@ class RunJob:
         """The runs whose finished models this one uses, by role."""
         return {role: self._other(name) for role, name in self.run.uses.items()}
 
+    def used(self, role: str) -> "RunJob":
+        """Return the run used in a role; ConfigError where the settings name none."""
+        if role not in self.used_jobs:
+            raise ConfigError(f"{self.key}: its method needs `uses: {{{role}: <run>}}`")
+        return self.used_jobs[role]
+
     @property
     def earlier_jobs(self) -> "list[RunJob]":
         """The runs that must be finished first: whose weights it starts from or models it uses."""
@@ -76,7 +83,7 @@ class RunJob:
     def _other(self, name: str) -> "RunJob":
         """Return a run named in this one's settings, with the same seed where it has it."""
         slug, name = split_run(self.slug, name)
-        seeds = self.project.seeds(self.project.run(slug, name))
+        seeds = self.project.known_seeds(self.project.run(slug, name))
         return RunJob(self.project, slug, name, self.seed if self.seed in seeds else seeds[0])
 
     @property

@@ -7,7 +7,7 @@ it was made from, so that the report can say where settings, sources or data hav
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reprise import claims, ledger, markdown, results, tables
@@ -41,31 +41,37 @@ def claims_file(job: ClaimsJob) -> Path:
     return folder(job.project) / job.slug / "claims.json"
 
 
-def snapshot(project: Project) -> Path:
+def snapshot(project: Project, slugs: Sequence[str] = (), whole: bool = True) -> Path:
     """Write the reference tables and claims of a scale from finished results; return the folder.
 
-    Raises StaleError where a cell has no current number, with the command that builds it. What was
-    there before is replaced, and stays as it was when this fails.
+    With ``slugs`` only those papers; others keep theirs. Raises StaleError where a cell has no
+    current number, with the command that builds it, unless ``whole`` is false: such a cell then
+    says that it was not run. What was there before is replaced, and stays as it was when this
+    fails.
     """
     wide = project.for_reference()
-    made = [(job, tables.assemble(job)) for job in table_jobs(wide)]
+    chosen = {slug: project.paper(slug) for slug in slugs} or dict(project.papers)
+    made = [(job, tables.assemble(job)) for job in table_jobs(wide) if job.slug in chosen]
     lacking = [text for job, table in made for text in _lacking(job, table)]
-    if lacking:
+    if lacking and whole:
         shown = "\n".join(f"  {text}" for text in lacking[:10])
         raise StaleError(
             f"{len(lacking)} cells have no current number:\n{shown}\nBuild them first: "
             f"`snakemake --cores all reference --config scale={project.scale.scale}`"
         )
-    ledgers = [(job, claims.assemble(job)) for job in claims_jobs(wide)]
+    ledgers = [(job, claims.assemble(job)) for job in claims_jobs(wide) if job.slug in chosen]
     target = folder(project)
-    shutil.rmtree(target, ignore_errors=True)
+    for slug in chosen:
+        shutil.rmtree(target / slug, ignore_errors=True)
     for job, table in made:
         _write(job, table)
     for claims_job, made_ledger in ledgers:
         file = claims_file(claims_job)
         write_atomic(file, json.dumps(made_ledger, indent=1, ensure_ascii=False) + "\n")
         write_atomic(file.with_suffix(".md"), ledger.render(made_ledger))
-    write_atomic(target / "README.md", _readme(wide, [job for job, _ in made]))
+    for slug in chosen:
+        write_atomic(target / slug / "README.md", "\n".join(_about_runs(wide, slug)) + "\n")
+    write_atomic(target / "README.md", _readme(wide))
     return target
 
 
@@ -98,9 +104,10 @@ def _commands(table: Json) -> Iterator[str]:
     yield ""
 
 
-def _readme(project: Project, jobs: list[TableJob]) -> str:
-    scale, runs = project.scale, run_jobs(project)
-    metas = [results.read_meta(job) for job in runs]
+def _about_runs(project: Project, slug: str) -> list[str]:
+    """Return Markdown lines on where a paper's reference comes from: runs, machine, versions."""
+    jobs = [job for job in run_jobs(project) if job.slug == slug]
+    metas = [results.read_meta(job) for job in jobs]
     machines = dict.fromkeys(
         f"{meta.get('processor')}, {meta['precision']}, {meta['threads']} thread(s)"
         for meta in metas
@@ -109,28 +116,42 @@ def _readme(project: Project, jobs: list[TableJob]) -> str:
         ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
         for meta in metas
     )
+    return [
+        f"# Reference results of {slug}, scale {project.scale.scale}",
+        "",
+        f"- runs: {len(jobs)}, {sum(meta['wall_seconds'] for meta in metas) / 60:.0f} minutes of "
+        "training",
+        *(f"- machine: {text}" for text in machines),
+        *(f"- versions: {text}" for text in versions),
+    ]
+
+
+def _readme(project: Project) -> str:
+    """Return what stands beside the papers' folders: all that there is, whenever it was made."""
+    scale, target = project.scale, folder(project)
     lines = [
         f"# Reference results, scale {scale.scale}",
         "",
         f"{scale.about}. Headline rows have seeds {', '.join(map(str, scale.seeds))}, sweep rows "
         f"seed {scale.seeds[0]}. Written by `python -m reprise snapshot --scale {scale.scale}` "
-        f"after `snakemake --cores all reference --config scale={scale.scale}`, never by hand.",
-        "",
-        f"- runs: {len(runs)}, {sum(meta['wall_seconds'] for meta in metas) / 60:.0f} minutes of "
-        "training",
-        *(f"- machine: {text}" for text in machines),
-        *(f"- versions: {text}" for text in versions),
+        f"after `snakemake --cores all reference --config scale={scale.scale}`, never by hand; "
+        "each paper's README says on which machine.",
         "",
         "| paper | table | files |",
         "|---|---|---|",
     ]
-    for job in jobs:
-        stem = f"{job.slug}/tables/{job.name}"
-        files = f"[Markdown]({stem}.md), [CSV]({stem}.csv), [JSON]({stem}.json)"
-        lines.append(f"| {job.slug} | {job.table.title} | {files} |")
+    for job in table_jobs(project):
+        if (target / job.slug / "tables" / f"{job.name}.json").is_file():
+            stem = f"{job.slug}/tables/{job.name}"
+            files = f"[Markdown]({stem}.md), [CSV]({stem}.csv), [JSON]({stem}.json)"
+            lines.append(f"| {job.slug} | {job.table.title} | {files} |")
     for slug in dict.fromkeys(job.slug for job in claims_jobs(project)):
-        files = f"[Markdown]({slug}/claims.md), [JSON]({slug}/claims.json)"
-        lines.append(f"| {slug} | Claims and verdicts | {files} |")
+        if (target / slug / "claims.json").is_file():
+            files = f"[Markdown]({slug}/claims.md), [JSON]({slug}/claims.json)"
+            runs = (
+                f", [runs and machine]({slug}/README.md)" * (target / slug / "README.md").is_file()
+            )
+            lines.append(f"| {slug} | Claims and verdicts | {files}{runs} |")
     return "\n".join(lines) + "\n"
 
 

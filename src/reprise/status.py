@@ -203,8 +203,8 @@ def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for key, before, after in _pairs(old, new):
             yield from _differences(before, after, f"{where}.{key}" if where else key)
-    elif where == "init_from":
-        yield "the run it starts from"
+    elif where == "earlier":
+        yield "a run that it builds on"
     else:
         yield f"{where.removeprefix('config.')} {json.dumps(old)} -> {json.dumps(new)}"
 

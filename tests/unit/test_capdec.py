@@ -1,5 +1,6 @@
 """CapDec's parts against independent calculations, and the facts of the paper and its code."""
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from reprise.captions import embeddings
 from reprise.captions.vocabulary import Words, padded
-from reprise.data.base import ArraySet
+from reprise.data.base import ArraySet, ImageSet
 from reprise.papers import capdec
 from reprise.papers.capdec import CapDec, Decoder, MLPMapper, TransformerMapper, add_noise, siblings
 from reprise.settings.base import Optim
@@ -140,12 +141,14 @@ def clip(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     return made
 
 
-def samples(**settings: Any) -> tuple[CapDec, ArraySet]:
+def samples(**settings: Any) -> tuple[CapDec, ImageSet]:
     method = make(**settings)
     method.clip = None  # type: ignore[assignment]
-    found = method.samples(pairs(8), torch.device("cpu"))
-    assert isinstance(found, ArraySet)
-    return method, found
+    return method, method.samples(pairs(8), torch.device("cpu"))
+
+
+def fetched(data: ImageSet) -> tuple[Tensor, Tensor]:
+    return data.fetch(torch.arange(len(data)))
 
 
 def test_the_offset_moves_texts_onto_images_in_training(clip: dict[str, Tensor]) -> None:
@@ -183,7 +186,7 @@ def test_without_an_offset_no_image_is_read(
 ) -> None:
     monkeypatch.setattr(embeddings, "of_images", None)
     method, found = samples()
-    assert torch.equal(found.images, clip["texts"])
+    assert torch.equal(fetched(found)[0], clip["texts"])
     assert not method.offset.any()
 
 
@@ -192,41 +195,52 @@ def test_without_an_offset_no_image_is_read(
 
 def test_a_sample_is_a_captions_embedding_and_its_tokens(clip: dict[str, Tensor]) -> None:
     method, found = samples()
+    given, labels = fetched(found)
+    assert torch.equal(given, clip["texts"])
     said = [text for texts in pairs(8).texts["captions"] for text in texts]
-    assert len(found) == 24
-    assert torch.equal(found.images, clip["texts"])
-    assert method.vocabulary.decode(found.labels) == said
+    assert method.vocabulary.decode(labels) == said
+    assert torch.equal(found.labels, labels)
+    assert (len(found), found.name, found.split, found.digest) == (24, "tiny", "train", "digest")
+    chosen = torch.tensor([7, 2, 7])
+    assert torch.equal(found.fetch(chosen)[0], given[chosen])
+    assert torch.equal(found.fetch(chosen)[1], labels[chosen])
 
 
-def test_any_caption_of_the_image_means_all_ordered_pairs(clip: dict[str, Tensor]) -> None:
-    method, found = samples(target="any")
+def test_another_caption_of_the_image_means_all_ordered_pairs(clip: dict[str, Tensor]) -> None:
+    method, found = samples(target="other")
     texts = pairs(8).texts["captions"]
     expected = [
         (3 * image + first, texts[image][second])
         for image in range(8)
-        for first in range(3)
-        for second in range(3)
+        for first, second in itertools.permutations(range(3), 2)
     ]
-    assert method.vocabulary.decode(found.labels) == [text for _, text in expected]
-    assert torch.equal(found.images, clip["texts"][[place for place, _ in expected]])
+    given, labels = fetched(found)
+    assert method.vocabulary.decode(labels) == [text for _, text in expected]
+    assert torch.equal(given, clip["texts"][[place for place, _ in expected]])
 
 
 def test_siblings_of_uneven_families() -> None:
+    """An only caption has itself alone."""
     first, second = siblings(torch.tensor([0, 0, 1, 3, 3, 3]))
-    owners = [0, 0, 1, 3, 3, 3]
-    expected = [(i, j) for i in range(6) for j in range(6) if owners[i] == owners[j]]
+    pairs_of = {0: [0, 1], 1: [2], 3: [3, 4, 5]}
+    expected = [
+        (a, b) for own in pairs_of.values() for a in own for b in own if a != b or len(own) == 1
+    ]
     assert list(zip(first.tolist(), second.tolist(), strict=True)) == expected
 
 
 def test_trained_on_pairs_each_caption_has_its_images_embedding(clip: dict[str, Tensor]) -> None:
-    _, found = samples(source="image")
-    for place, embedded in enumerate(found.images):
+    method, found = samples(source="image")
+    given, labels = fetched(found)
+    said = [text for texts in pairs(8).texts["captions"] for text in texts]
+    assert method.vocabulary.decode(labels) == said
+    for place, embedded in enumerate(given):
         assert torch.equal(embedded, clip["images"][place // 3])
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ValidationError, match="needs source: text"):
-        Settings(source="image", target="any")
+        Settings(source="image", target="other")
     with pytest.raises(ValidationError, match="even prefix"):
         Settings(mapper="mlp", prefix=3)
 

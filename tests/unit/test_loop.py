@@ -14,6 +14,8 @@ import pytest
 import torch
 from tiny import TinyMethod, photos
 from torch import Tensor, nn
+from torch.optim import SGD
+from transformers import get_linear_schedule_with_warmup
 
 from reprise.data.base import ImageSet
 from reprise.errors import ConfigError, Interrupted, NonFiniteError
@@ -176,6 +178,23 @@ def test_schedule_is_a_function_of_the_step() -> None:
         cosine = 0.01 + (0.1 - 0.01) * (1 + math.cos(math.pi * (step + 1) / 21)) / 2
         assert rates[step] == pytest.approx(cosine)
     assert schedule.set(2) == pytest.approx(0.075)
+
+
+def test_a_linear_schedule_falls_from_the_end_of_the_warm_up() -> None:
+    """Transformers' rule, a step ahead of it: its first step would not move, here the last does."""
+    optim = Optim(lr=0.1, min_lr=0.01, warmup_steps=4, schedule="linear")
+    schedule = Schedule(build_optimizer(TinyMethod(), optim), optim, 20)
+    rates = [schedule.set(step) for step in range(20)]
+    assert rates[:4] == pytest.approx([0.025, 0.05, 0.075, 0.1])
+    for step in range(4, 20):
+        share = (21 - (step + 1)) / (21 - 4)
+        assert rates[step] == pytest.approx(0.01 + (0.1 - 0.01) * share)
+    assert schedule.set(2) == pytest.approx(0.075)
+    rule = get_linear_schedule_with_warmup(SGD([nn.Parameter(torch.zeros(1))], 0.1), 4, 21)
+    own = Optim(lr=0.1, warmup_steps=4, schedule="linear")
+    ours = Schedule(build_optimizer(TinyMethod(), own), own, 20)
+    for step in range(20):
+        assert ours.set(step) == pytest.approx(0.1 * rule.lr_lambdas[0](step + 1))
 
 
 def test_biases_and_norms_are_not_decayed() -> None:

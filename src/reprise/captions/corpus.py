@@ -22,6 +22,7 @@ BLEU_COLUMNS = 2 * ORDERS + 2
 # and reference; function words of both; for each of the four kinds of match (exact, stem, synonym,
 # paraphrase) content words of both, then function words of both; chunks; matched words of both.
 METEOR_COLUMNS = 23
+CHUNKS = 20  # its column of chunks
 
 # METEOR 1.5, English, ranking task (Denkowski and Lavie 2014, table 1; the jar's defaults).
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.20, 0.60, 0.75
@@ -56,7 +57,7 @@ def meteor(statistics: Statistics) -> float:
     rows = _rows("METEOR", statistics, METEOR_COLUMNS)
     sums = rows.sum(axis=0)
     # A candidate that is its reference word for word adds no chunk to the corpus.
-    sums[20] -= rows[_perfect(rows), 20].sum()
+    sums[CHUNKS] -= rows[perfect(rows), CHUNKS].sum()
     weights = np.array(KINDS)
     matches = sums[4:20].reshape(len(KINDS), 2, 2)  # [kind, content or function, candidate or ref.]
     weighted = DELTA * (weights @ matches[:, 0]) + (1 - DELTA) * (weights @ matches[:, 1])
@@ -65,11 +66,11 @@ def meteor(statistics: Statistics) -> float:
         return 0.0  # the jar's answer where its own formula divides by zero
     precision, recall = weighted / lengths
     mean = 1.0 / ((1.0 - ALPHA) / precision + ALPHA / recall)
-    fragments = 0.0 if _perfect(sums[None])[0] else sums[20] / ((sums[21] + sums[22]) / 2)
+    fragments = 0.0 if perfect(sums[None])[0] else sums[20] / ((sums[21] + sums[22]) / 2)
     return max(float(mean * (1.0 - GAMMA * fragments**BETA)), 0.0)
 
 
-def _perfect(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+def perfect(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return bool [n]: all words of candidate and reference matched, in one chunk."""
     both = rows[:, 4:20].reshape(len(rows), 2 * len(KINDS), 2).sum(axis=1)
     perfect: NDArray[np.bool_] = (both == rows[:, 0:2]).all(axis=1) & (rows[:, 20] == 1)

@@ -24,7 +24,7 @@ from reprise.files import write_atomic
 from reprise.methods.clip import CLIP
 from reprise.plan import RunJob
 from reprise.progress import bar, say
-from reprise.provenance import digest_of, digest_of_sources, sources
+from reprise.provenance import digest_of, digest_of_file, digest_of_sources, sources
 from reprise.training.loop import autocast, resolve_precision
 from reprise.training.run import build, load_weights, read_meta, training_data
 
@@ -63,6 +63,9 @@ def _cached(
     read_meta(clip)  # its weights are there, and current
     made_from = {
         "clip": clip.digest,
+        # Equal settings can have led to other weights, on another machine.
+        "weights": digest_of_file(clip.folder / "model.safetensors"),
+        "precision": resolve_precision(clip.run.precision, device),
         "data": data.digest,
         "what": what,
         "device": device.type,
@@ -75,7 +78,7 @@ def _cached(
     with locks.hold(file.with_suffix(".lock"), what=f"embeddings {file.stem}", wait=True):
         found = _read(file)
         if found is None:
-            found = make()
+            found = make().clone()  # out of inference mode, so that it can be trained on
             write_atomic(file, safetensors.torch.save({"embeddings": found}))
     return found
 
@@ -128,4 +131,4 @@ def _in_batches(
         for part in chosen.split(BATCH[device.type]):
             parts.append(embed(part).float().cpu())
             shown.advance(len(part))
-    return torch.cat(parts).clone()
+    return torch.cat(parts)

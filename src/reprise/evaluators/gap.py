@@ -7,6 +7,7 @@ so that is estimated, too.
 """
 
 import itertools
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,21 +15,33 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reprise.captions import embeddings
+from reprise.captions import corpus, embeddings
 from reprise.errors import ConfigError
 from reprise.evaluators._base import Context, Measured, Result
-from reprise.papers.capdec import CapDec, add_noise
+from reprise.plan import RunJob
 from reprise.settings.evaluators import Gap
 from reprise.training.seeding import Draws
 
 MOST = 1000  # images of which distances are told
 
 
+@runtime_checkable
+class Noisy(Protocol):
+    """A method that puts noise on unit embeddings of the CLIP it uses."""
+
+    clip: RunJob
+    noise_std: float
+
+    def noisy(self, embedded: Tensor, draws: Draws) -> Tensor:
+        """Return embeddings float32 [B, D] with the noise of training."""
+        ...
+
+
 def evaluate(context: Context, settings: Gap, name: str) -> Result:
     """Estimate epsilon and measure the distance of the modalities, without and with noise."""
     method = context.method
-    if not isinstance(method, CapDec):
-        raise ConfigError(f"evaluator {name!r} needs a run of method capdec")
+    if not isinstance(method, Noisy):
+        raise ConfigError(f"{context.job.key}: its method adds no noise; remove {name!r}")
     data, device = context.data(settings.data, settings.split), context.world.device
     owners = embeddings.owners(data, settings.style)
     chosen = (owners < MOST).nonzero().squeeze(1)
@@ -36,9 +49,8 @@ def evaluate(context: Context, settings: Gap, name: str) -> Result:
     texts = embeddings.of_captions(method.clip, data, device, settings.style)[chosen]
     images = embeddings.of_images(method.clip, data, device)[: int(owners.max()) + 1]
     texts, images = F.normalize(texts, dim=1), F.normalize(images, dim=1)
-    variance = method.settings.noise_variance
     draws = Draws(context.key.fold("gap"), len(texts))
-    noisy = F.normalize(add_noise(texts, variance, draws, None), dim=1)
+    noisy = F.normalize(method.noisy(texts, draws), dim=1)
     within = epsilon_of_texts(texts, owners)
     across = epsilon_of_images(images, texts, owners)
     few = settings.images
@@ -49,9 +61,9 @@ def evaluate(context: Context, settings: Gap, name: str) -> Result:
             _mean("epsilon_all", within),
             _mean("epsilon_image_text", across[:few]),
             _mean("epsilon_image_text_all", across),
-            _mean("noise_std", np.full(1, variance**0.5)),
+            _mean("noise_std", np.full(1, method.noise_std)),
             # Its expected length; an embedding's own length is 1.
-            _mean("noise_length", np.full(1, (variance * texts.shape[1]) ** 0.5)),
+            _mean("noise_length", np.full(1, method.noise_std * texts.shape[1] ** 0.5)),
             *_distances("", images, texts, owners),
             *_distances("_noisy", images, noisy, owners),
         ],
@@ -85,7 +97,9 @@ def _distances(suffix: str, images: Tensor, texts: Tensor, owners: Tensor) -> li
     cosines = [own.mean() for own in _by_owner((images[owners] * texts).sum(dim=1), owners)]
     others = (images.roll(1, dims=0)[owners] * texts).sum(dim=1)
     return [
-        Measured(f"distance_of_means{suffix}", "captions.distance_of_means", both),
+        Measured(
+            f"distance_of_means{suffix}", f"captions.{corpus.distance_of_means.__name__}", both
+        ),
         _mean(f"cosine_of_pairs{suffix}", np.array([float(one) for one in cosines])),
         _mean(
             f"cosine_of_others{suffix}",
@@ -95,4 +109,4 @@ def _distances(suffix: str, images: Tensor, texts: Tensor, owners: Tensor) -> li
 
 
 def _mean(metric: str, values: NDArray[np.float64]) -> Measured:
-    return Measured(metric, "captions.image_mean", values)
+    return Measured(metric, f"captions.{corpus.image_mean.__name__}", values)

@@ -1,5 +1,6 @@
 """The baseline without a decoder: an image gets the nearest caption of the training text."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,7 +25,10 @@ class Lookup(Method):
         self.encoder, self.settings = nn.Identity(), settings
 
     def attach(self, job: RunJob, data: ImageSet) -> None:
-        self.clip, self._data = job.used_jobs["clip"], data
+        self.clip, self._data = job.used("clip"), data
+
+    def samples(self, data: ImageSet, device: torch.device) -> ImageSet:
+        raise ConfigError("a lookup cannot be trained: give this run `steps: 0`")
 
     def captions(self, embedded: Tensor) -> list[str]:
         """Return one caption for each image embedding float32 [N, D]."""
@@ -32,11 +36,12 @@ class Lookup(Method):
         known = embeddings.of_captions(self.clip, data, embedded.device, style).to(embedded.device)
         known = F.normalize(known, dim=1)
         texts = [text for index in range(len(data)) for text in data.captions(index, style)]
-        nearest = [(part @ known.T).argmax(dim=1) for part in embedded.split(BATCH)]
+        with torch.autocast(embedded.device.type, enabled=False):  # bf16 would confuse neighbours
+            nearest = [(part @ known.T).argmax(dim=1) for part in embedded.split(BATCH)]
         return [texts[index] for part in nearest for index in part.tolist()]
 
     def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        raise ConfigError("a lookup cannot be trained: give this run `steps: 0`")
+        raise NotImplementedError  # `samples` has said so in words
 
 
 def build(run: Run, data: Subject) -> Lookup:

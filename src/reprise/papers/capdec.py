@@ -13,6 +13,7 @@ large as that distance is put on the text embedding.
 At test w is the image embedding / its length, without noise, and beam search says the caption.
 """
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -24,7 +25,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from reprise.captions import embeddings
 from reprise.captions.vocabulary import Released, Vocabulary, Words, captioned
 from reprise.config import Run
-from reprise.data.base import ArraySet, ImageSet
+from reprise.data.base import ImageSet
 from reprise.errors import ConfigError
 from reprise.plan import RunJob
 from reprise.settings.capdec import Settings
@@ -121,16 +122,16 @@ class CapDec(Method):
         self.offset = nn.Buffer(torch.zeros(settings.embedding))
 
     def attach(self, job: RunJob, data: ImageSet) -> None:
-        if "clip" not in job.used_jobs:
-            raise ConfigError(f"{job.key}: give it `uses: {{clip: <run>}}`, a run of method clip")
-        self.clip = job.used_jobs["clip"]
+        self.clip = job.used("clip")
 
     def samples(self, data: ImageSet, device: torch.device) -> ImageSet:
         """Return the split's captions as samples: an embedding, and the tokens to say."""
         style = self.settings.style
         owners = embeddings.owners(data, style)
+        places = torch.arange(len(owners))
+        given, said = places, places
         if self.settings.source == "image":
-            embedded = embeddings.of_images(self.clip, data, device)[owners]
+            embedded, given = embeddings.of_images(self.clip, data, device), owners
         else:
             embedded = embeddings.of_captions(self.clip, data, device, style)
         self._check_width(embedded)
@@ -139,18 +140,15 @@ class CapDec(Method):
             images = self._scaled(embeddings.of_images(self.clip, data, device))
             self.offset.copy_(images.mean(dim=0) - texts.mean(dim=0))
         own = captioned(data)
-        said = [text for index in range(len(data)) for text in own.captions(index, style)]
-        tokens = self.vocabulary.encode(said, self.settings.longest)
-        if self.settings.target == "any":
-            first, second = siblings(owners)
-            embedded, tokens = embedded[first], tokens[second]
-        return ArraySet(data.name, data.split, embedded, tokens, data.classes, data.digest)
+        words = [text for index in range(len(data)) for text in own.captions(index, style)]
+        tokens = self.vocabulary.encode(words, self.settings.longest)
+        if self.settings.target == "other":
+            given, said = siblings(owners)
+        return Samples(data, embedded, tokens, given, said)
 
     def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        settings = self.settings
-        shift = self.offset if settings.offset == "train" else None
-        embedded = self._scaled(batch.views[0])
-        embedded = self._scaled(add_noise(embedded, settings.noise_variance, draws, shift))
+        shift = self.offset if self.settings.offset == "train" else None
+        embedded = self._scaled(self.noisy(self._scaled(batch.views[0]), draws, shift))
         ends = batch.labels == self.vocabulary.end
         after = (ends.cumsum(dim=1) - ends.long()) > 0
         length = int((~after).sum(dim=1).max())  # of the longest caption in the batch
@@ -159,6 +157,15 @@ class CapDec(Method):
         labels = tokens.masked_fill(after[:, :length], IGNORED)
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
         return {"loss": loss}
+
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation of the noise on each number of a unit embedding."""
+        return float(self.settings.noise_variance**0.5)
+
+    def noisy(self, embedded: Tensor, draws: Draws, shift: Tensor | None = None) -> Tensor:
+        """Return embeddings [B, D] with the noise of training, not scaled again."""
+        return add_noise(embedded, self.settings.noise_variance, draws, shift)
 
     @torch.inference_mode()
     def captions(self, embedded: Tensor, beams: int | None = None) -> list[str]:
@@ -199,15 +206,47 @@ class CapDec(Method):
             )
 
 
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """An `ImageSet` of embeddings and captions: sample i has ``given[i]`` and says ``said[i]``.
+
+    embedded: float32 [E, D]. tokens: int64 [M, L]. given, said: int64 [N], rows of the two.
+    """
+
+    data: ImageSet
+    embedded: Tensor
+    tokens: Tensor
+    given: Tensor
+    said: Tensor
+
+    name = property(lambda self: self.data.name)
+    split = property(lambda self: self.data.split)
+    digest = property(lambda self: self.data.digest)
+    classes = property(lambda self: self.data.classes)
+    channels = property(lambda self: self.data.channels)
+    size = property(lambda self: self.data.size)
+    labels = property(lambda self: self.tokens[self.said])
+
+    def __len__(self) -> int:
+        return len(self.said)
+
+    def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return embeddings float32 [B, D] and tokens int64 [B, L] at indices int64 [B]."""
+        return self.embedded[self.given[indices]], self.tokens[self.said[indices]]
+
+
 def siblings(owners: Tensor) -> tuple[Tensor, Tensor]:
-    """Return all ordered pairs of captions of one image, int64 [P] each, from owners int64 [M]."""
-    first, second = [], []
-    counts = owners.bincount().tolist()
-    start = 0
-    for count in counts:
+    """Return all ordered pairs of different captions of one image, int64 [P] each.
+
+    ``owners`` int64 [M] is the image of each caption; an only caption is paired with itself.
+    """
+    first, second, start = [], [], 0
+    for count in owners.bincount().tolist():
         own = torch.arange(start, start + count)
-        first.append(own.repeat_interleave(count))
-        second.append(own.repeat(count))
+        a, b = own.repeat_interleave(count), own.repeat(count)
+        different = (a != b) | (count == 1)
+        first.append(a[different])
+        second.append(b[different])
         start += count
     return torch.cat(first), torch.cat(second)
 

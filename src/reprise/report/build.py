@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from reprise import claims, ledger, markdown, reference, results, tables
-from reprise.config import Json, Project
+from reprise.config import Json, Project, Table
 from reprise.files import write_atomic
 from reprise.plan import ClaimsJob, RunJob, TableJob, claims_jobs, run_jobs, table_jobs
 from reprise.report import captions, figures, pictures, plots
@@ -197,10 +197,28 @@ def _table(job: TableJob) -> Json:
 
 def _figure(job: TableJob, table: Json) -> Json | None:
     """Return the figure that a table asks for, for the template."""
-    figure = figures.of_table(job.table, table)
+    figure = figures.of_table(_marked(job), table)
     if figure is None:
         return None
     return {"legend": figure.legend, "panels": _shown(figure.panels)}
+
+
+def _marked(job: TableJob) -> Table:
+    """Return a table whose figure also marks what other tables measured, where they are built."""
+    plot = job.table.plot
+    if plot is None:
+        return job.table
+    marks = dict(plot.mark)
+    for label, cell in plot.measured.items():
+        other = TableJob(job.project, job.slug, cell.table)
+        if not other.outputs[2].is_file():
+            continue
+        built = tables.load(other.outputs[2])
+        rows = {row["label"]: row["cells"] for row in built["rows"]}
+        ours = rows.get(cell.row, {}).get(cell.column, {}).get("ours")
+        if built["digest"] == other.digest and ours:
+            marks[label] = ours["value"] ** cell.power
+    return job.table.model_copy(update={"plot": plot.model_copy(update={"mark": marks})})
 
 
 def _shown(panels: Sequence[plots.Panel]) -> list[Json]:

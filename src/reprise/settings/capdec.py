@@ -25,8 +25,8 @@ class Settings(Strict):
     offset: Literal["none", "train", "test"] = Field(
         "none", description="add mean image minus mean text: in training, or its opposite at test"
     )
-    target: Literal["same", "any"] = Field(
-        "same", description="say the caption that is embedded, or any one of the same image"
+    target: Literal["same", "other"] = Field(
+        "same", description="say the caption that is embedded, or another one of the same image"
     )
     mapper: Literal["transformer", "mlp"] = "transformer"
     prefix: int = Field(40, gt=0, description="vectors that the language model sees first")
@@ -44,8 +44,8 @@ class Settings(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.source == "image" and self.target == "any":
-            raise PydanticCustomError("target", "target: any needs source: text")
+        if self.source == "image" and self.target == "other":
+            raise PydanticCustomError("target", "target: other needs source: text")
         if self.mapper == "mlp" and self.prefix % 2:
             raise PydanticCustomError("mlp", "the MLP mapper needs an even prefix")
         return self

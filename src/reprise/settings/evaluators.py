@@ -1,6 +1,6 @@
 """Settings of the evaluators, told apart by ``kind``."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -92,6 +92,11 @@ class Caption(Strict):
         "image", description="text: say each image's first reference again from its own embedding"
     )
     pictures: int = Field(0, ge=0, description="images to show with their captions")
+
+    def leaves_out(self, metric: str) -> bool:
+        """Say whether a metric, or one of a part of the images, is a score not asked for."""
+        name = metric.removeprefix("unseen_").removeprefix("seen_")
+        return name in get_args(CaptionMetric) and name not in self.metrics
 
 
 class Retrieval(Strict):

@@ -116,6 +116,15 @@ class Row(Strict):
     deviations: tuple[str, ...] = ()
 
 
+class MeasuredMark(Strict):
+    """A mark at a number of ours, from a cell of a table of the same paper."""
+
+    table: str
+    row: str
+    column: str
+    power: float = Field(1.0, description="the mark is at the number to this power")
+
+
 class Plot(Strict):
     """A table drawn as a figure: columns over a number that each row stands for.
 
@@ -127,6 +136,9 @@ class Plot(Strict):
     y: tuple[str, ...] = Field(min_length=1, description="columns, each in axes of its own")
     mark: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
         default_factory=dict, description="label -> x of a dashed vertical line"
+    )
+    measured: dict[str, MeasuredMark] = Field(
+        default_factory=dict, description="label -> cell of ours that is marked, once it is built"
     )
 
 
