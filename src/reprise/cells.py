@@ -12,6 +12,8 @@ from reprise.settings.evaluators import Caption
 
 MEASURED = "measured"
 PUBLISHED_ONLY = "published only"
+# Metrics of a part of the images, which only some data sets tell from the rest.
+PARTS = ("unseen_", "seen_")
 
 
 class Reading:
@@ -75,8 +77,10 @@ def _not_measured(run_job: RunJob, evaluator: str, metric: str) -> str | None:
     settings = run_job.project.paper(run_job.slug).evaluators[evaluator]
     if isinstance(settings, Caption) and settings.leaves_out(metric):
         return f"{evaluator} leaves out {metric} at scale {run_job.project.scale.scale}"
-    said = results.read_evaluation(run_job, evaluator).get("info", {}).get("not_run", {})
-    reason: str | None = said.get(metric)
+    record = results.read_evaluation(run_job, evaluator)
+    reason: str | None = record.get("info", {}).get("not_run", {}).get(metric)
+    if metric.startswith(PARTS) and metric not in [one.get("metric") for one in record["metrics"]]:
+        return f"of the images of {settings.data} none is known to be unseen in training"
     return reason
 
 

@@ -106,7 +106,8 @@ def _commands(table: Json) -> Iterator[str]:
 
 def _about_runs(project: Project, slug: str) -> list[str]:
     """Return Markdown lines on where a paper's reference comes from: runs, machine, versions."""
-    jobs = [job for job in run_jobs(project) if job.slug == slug]
+    all_jobs = [job for job in run_jobs(project) if job.slug == slug]
+    jobs = [job for job in all_jobs if (job.folder / "meta.json").is_file()]
     metas = [results.read_meta(job) for job in jobs]
     machines = dict.fromkeys(
         f"{meta.get('processor')}, {meta['precision']}, {meta['threads']} thread(s)"
@@ -119,7 +120,7 @@ def _about_runs(project: Project, slug: str) -> list[str]:
     return [
         f"# Reference results of {slug}, scale {project.scale.scale}",
         "",
-        f"- runs: {len(jobs)}, {sum(meta['wall_seconds'] for meta in metas) / 60:.0f} minutes of "
+        f"- runs: {len(jobs)} of {len(all_jobs)}, {sum(meta['wall_seconds'] for meta in metas) / 60:.0f} minutes of "
         "training",
         *(f"- machine: {text}" for text in machines),
         *(f"- versions: {text}" for text in versions),

@@ -36,6 +36,7 @@ from reprise.papers.capdec import CapDec
 from reprise.settings.evaluators import Caption, Gallery, Gap, Retrieval, Sheet
 from reprise.training import run as training_run
 from reprise.training.distributed import World
+from reprise.training.loop import autocast
 from reprise.training.seeding import Draws
 
 CPU = torch.device("cpu")
@@ -239,30 +240,31 @@ def test_a_method_without_images_is_told_of_evaluators_that_need_them(here: Cont
 # --- the lookup -------------------------------------------------------------------------------
 
 
-def test_an_image_gets_the_nearest_training_caption(project: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_image_gets_the_caption_nearest_by_cosine(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """In float32, whatever the run computes in: in bf16 many would be equally near."""
     looked = context(project, "lookup", tmp_path)
-    data, training = data_of(looked), training_run.training_data(looked.job)
+    training = training_run.training_data(looked.job)
     assert isinstance(training, CaptionedSet)
-    texts = [text for several in training.texts["captions"] for text in several]
-    clip = looked.job.used_jobs["clip"]
-    known = rows(embeddings.of_captions(clip, training, CPU))
-    found = caption.evaluate(looked, settings(pictures=len(data)), "caption")
-    for image, text in list(
-        zip(rows(embeddings.of_images(clip, data, CPU)), said(found), strict=True)
-    )[::7]:
-        cosines = known @ image
-        # Captions that are alike have one embedding, so the text is compared and not its place.
-        assert cosines[texts.index(text)] == pytest.approx(cosines.max(), abs=1e-6)
-    assert value(found, "copied") == 100
+    training.texts["captions"] = [[f"{index} {k}" for k in range(3)] for index in range(719)]
+    looked.method._data = training  # type: ignore[assignment]
+    lengths = 1 + torch.arange(3 * 719).unsqueeze(1) % 5
+    known, images = unit(3 * 719) * lengths, unit(300, seed=1)
+    monkeypatch.setattr(embeddings, "of_captions", lambda *_: known)
+    with autocast(precision, CPU):
+        found = looked.method.captions(images)  # type: ignore[operator]
+    cosines = rows(images) @ rows(known).T
+    assert found == [f"{place // 3} {place % 3}" for place in cosines.argmax(axis=1)]
 
 
-def test_the_nearest_caption_is_nearest_in_full_precision(project: Project, tmp_path: Path) -> None:
-    """Rounded to bf16's eight bits, most of a hundred captions would be equally near."""
+def test_a_lookup_says_nothing_that_training_does_not(project: Project, tmp_path: Path) -> None:
     looked = context(project, "lookup", tmp_path)
-    images = embeddings.of_images(looked.job.used_jobs["clip"], data_of(looked), CPU)
-    expected = looked.method.captions(images)  # type: ignore[operator]
-    with torch.autocast("cpu", torch.bfloat16):
-        assert looked.method.captions(images) == expected  # type: ignore[operator]
+    found = caption.evaluate(looked, settings(pictures=180), "caption")
+    assert value(found, "copied") == 100
+    images = embeddings.of_images(job(project, "clip"), data_of(looked), CPU)
+    assert said(found) == looked.method.captions(images)  # type: ignore[operator]
 
 
 def rows(tensor: torch.Tensor) -> NDArray[np.float64]:

@@ -109,7 +109,8 @@ def test_a_used_model_is_part_of_what_a_run_is_made_from(tmp_path: Path) -> None
     after = edited(
         tmp_path / "b", (SMOKE, "styles: [captions, poetic, humorous]", "styles: [captions]")
     )
-    moved = {name for name, digest in digests(after).items() if digests(before)[name] != digest}
+    old, new = digests(before), digests(after)
+    moved = {name for name in new if new[name] != old[name]}
     assert {"capdec/clip", "capdec/capdec", "capdec/lookup", "capdec/romantic-text"} <= moved
     assert not [name for name in moved if name.startswith("can/")]
     decoder, clip = job(before, "capdec"), job(before, "clip")
@@ -118,6 +119,14 @@ def test_a_used_model_is_part_of_what_a_run_is_made_from(tmp_path: Path) -> None
     assert set(clip.sources) <= set(decoder.sources)
     assert decoder.eval_digest("caption") != job(after, "capdec").eval_digest("caption")
     assert set(clip.sources) <= set(decoder.eval_sources("caption"))
+
+
+def test_the_code_of_a_used_models_data_counts_too(tmp_path: Path) -> None:
+    digits = "&digits {name: captioned_digits, args: {size: 16}}"
+    other = f"{{name: fashion_scenes}}\n  digits: {digits}"
+    decoder = job(edited(tmp_path, (SMOKE, digits, other)), "capdec")
+    for files in (decoder.sources, decoder.eval_sources("caption")):
+        assert {"captioned_digits.py", "fashion_scenes.py"} <= {file.name for file in files}
 
 
 def test_earlier_runs_are_finished_first(tmp_path: Path) -> None:

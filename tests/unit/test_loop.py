@@ -190,7 +190,8 @@ def test_a_linear_schedule_falls_from_the_end_of_the_warm_up() -> None:
         share = (21 - (step + 1)) / (21 - 4)
         assert rates[step] == pytest.approx(0.01 + (0.1 - 0.01) * share)
     assert schedule.set(2) == pytest.approx(0.075)
-    rule = get_linear_schedule_with_warmup(SGD([nn.Parameter(torch.zeros(1))], 0.1), 4, 21)
+    moved = SGD([nn.Parameter(torch.zeros(1))], 0.1)
+    rule = get_linear_schedule_with_warmup(moved, 4, 21)  # type: ignore[no-untyped-call]
     own = Optim(lr=0.1, warmup_steps=4, schedule="linear")
     ours = Schedule(build_optimizer(TinyMethod(), own), own, 20)
     for step in range(20):

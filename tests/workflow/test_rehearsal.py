@@ -3,7 +3,7 @@
 The architectures are the real ones, ViT-B/32 and GPT-2 small, each read from a local file; their
 weights are random, so nothing that comes out says anything of the method. The scale is named
 `rehearsal`, is no result, and lies with all it makes in a temporary folder that is removed again
-(5 GB).
+(4 GB).
 """
 
 import json
@@ -36,11 +36,11 @@ FLICKR8K = SHARED / "flickr8k_2000"
 SCALE = "rehearsal"
 RUNS = ("clip", "capdec", "clipcap", "lookup", "romantic-text")
 CLIP_NAME, WIDTH, PREFIX = "ViT-B-32-quickgelu", 512, 10
-GPT2_WORDS, END = 50257, "<|endoftext|>"
-DISK = 8e9  # bytes that the temporary folder must hold
+GPT2_WORDS, LAYERS, END = 50257, 12, "<|endoftext|>"
+DISK = 6e9  # bytes that the temporary folder must hold
 LEFT_OUT = {"headline": False}
-# CIDEr needs 50 test images: 60 of each Karpathy split, and of FlickrStyle a seventh of 350.
-PHOTOGRAPHS, STYLED = 60, 350
+# CIDEr needs 50 test images; of FlickrStyle a seventh is for testing.
+PHOTOGRAPHS, STYLED = 50, 350
 SCORES = {"metrics": ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider", "spice"]}
 
 pytestmark = pytest.mark.skipif(
@@ -244,7 +244,8 @@ def test_the_models_have_their_published_sizes(rehearsal: tuple[Rehearsal, str])
     assert weights["decoder.mapper.constants"] == [PREFIX, 768]
     assert weights["decoder.mapper.spread.weight"] == [PREFIX * 768, WIDTH]
     assert weights["decoder.language_model.transformer.wte.weight"] == [GPT2_WORDS, 768]
-    assert len({name.split(".")[3] for name in weights if ".transformer.h." in name}) > 0
+    assert len({name.split(".")[4] for name in weights if ".transformer.h." in name}) == LAYERS
+    assert len({name.split(".")[3] for name in weights if ".mapper.blocks." in name}) == 8
     assert not [name for name in weights if "encoder" in name], "the CLIP is no part of a decoder"
     files = [*(built.project.state_root / "embeddings").glob("*.safetensors")]
     assert {shape[1] for file in files for _, shape in shapes(file)} == {WIDTH}
@@ -297,7 +298,7 @@ def test_evaluators_measure(rehearsal: tuple[Rehearsal, str]) -> None:
         assert built.evaluation("clip", name)["data"]["n"] == PHOTOGRAPHS
     # The lookup's captions are real ones, and the only that are.
     assert built.metrics("lookup", "caption")["copied"] == 100
-    assert built.metrics("lookup", "caption")["bleu_1"] > found["caption"]["bleu_1"]
+    assert found["caption"]["copied"] == 0
     assert all(np.isfinite(value) for one in found.values() for value in one.values())
 
 
@@ -317,6 +318,8 @@ def test_tables_claims_and_report_say_that_it_is_no_result(
     assert {"bleu_1", "bleu_4", "rouge_l", "cider"} <= filled
     assert row(tables, "style", "CapDec after text-only pretraining")["romantic_bleu_1"]["ours"]
     assert not row(tables, "coco", "no noise")["cider"]["ours"]
+    said = row(tables, "unseen", "CapDec")["unseen_cider"]["status"]
+    assert said == "not measured: of the images of captions none is known to be unseen in training"
     assert (built.project.results / "capdec/claims.json").is_file()
 
     built.reprise("report")
