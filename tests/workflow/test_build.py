@@ -14,20 +14,24 @@ from reprise import plan
 LAST = ["report", "track: results into MLflow"]
 
 
-def every(step, project):
-    """Every headline job of a step."""
+def every(step, project, slug=None):
+    """Every headline job of a step, of one paper or of all."""
     jobs = plan.run_jobs(project, headline_only=True)
-    return [f"{step} {job.slug}/{job.name} seed {job.seed}" for job in jobs]
+    return [
+        f"{step} {job.slug}/{job.name} seed {job.seed}" for job in jobs if slug in (None, job.slug)
+    ]
 
 
-def readers(project, run=None):
-    """The tables and claims that read a run (all of them without one), and what follows."""
+def readers(project, run=None, slug="can"):
+    """The tables and claims of a paper (None: of all) that read a run, or any, and what follows."""
     tables = [
         f"table {table.slug}/{table.name}"
         for table in plan.table_jobs(project)
-        if run is None or any(job.name == run for job in table.run_jobs)
+        if slug in (None, table.slug)
+        and (run is None or any(job.name == run for job in table.run_jobs))
     ]
-    return [*tables, "claims can", *LAST]
+    claims = [f"claims {name}" for name in project.papers if slug in (None, name)]
+    return [*tables, *claims, *LAST]
 
 
 def test_build_shows_the_plan_then_progress_and_makes_every_file(built, first_output):
@@ -37,8 +41,8 @@ def test_build_shows_the_plan_then_progress_and_makes_every_file(built, first_ou
     assert sorted(marks, key=said.index) == list(marks)
     assert re.search(r"(\d+) of \1 steps \(100%\) done", said)
     counts = re.findall(r"(\d+) +(\d+) +0 +0$", built.reprise("status"), flags=re.MULTILINE)
-    steps = {"data", "train", "evaluate", "benchmark", "table", "claims"}
-    assert len(counts) == len(steps)
+    papers = built.project.papers.values()  # runs, evaluations, tables, claims; costs of some
+    assert len(counts) == 1 + sum(4 + bool(paper.benchmarks) for paper in papers)
     assert all(total == done for total, done in counts)
     assert (built.project.results / "report/index.html").is_file()
     assert (built.project.results / "mlflow.db").is_file()
@@ -70,7 +74,7 @@ def test_setting_of_one_run_reruns_that_run_and_what_depends_on_it(copy):
 
 def test_setting_of_an_evaluator_trains_nothing(copy):
     copy.edit("params/papers/can.yaml", "neighbours: 20", "neighbours: 10")
-    expected = [*every("evaluate", copy.project), *readers(copy.project)]
+    expected = [*every("evaluate", copy.project, "can"), *readers(copy.project)]
     assert copy.planned() == sorted(expected)
 
 
@@ -90,7 +94,8 @@ def test_source_reruns_only_the_step_whose_science_it_is(copy, source, expected)
     comment = "/* edited */" if source.endswith(".css") else "# edited"
     path.write_text(f"{path.read_text()}\n{comment}\n")
     if expected == "tables":
-        expected = [job for job in readers(copy.project) if job != "claims can"]
+        everything = readers(copy.project, slug=None)
+        expected = [job for job in everything if not job.startswith("claims")]
     assert copy.planned() == sorted(expected)
 
 
@@ -98,7 +103,8 @@ def test_source_of_training_reruns_everything_but_the_data(copy):
     path = copy.root / "src/reprise/training/loop.py"
     path.write_text(path.read_text() + "\n# edited\n")
     runs = every("train", copy.project) + every("evaluate", copy.project)
-    assert copy.planned() == sorted([*runs, "benchmark can/step", *readers(copy.project)])
+    everything = readers(copy.project, slug=None)
+    assert copy.planned() == sorted([*runs, "benchmark can/step", *everything])
 
 
 def test_deleted_evaluation_is_made_again_though_the_table_stands(copy):

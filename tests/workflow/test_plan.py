@@ -22,12 +22,12 @@ def test_empty_workspace_plans_every_step_of_every_headline_run(empty):
     runs = [job for job in plan.run_jobs(empty.project) if job.run.headline]
     tables = plan.table_jobs(empty.project, headline_only=True)
     assert steps(empty.planned()) == {
-        "data": 1,
+        "data": len({dataset.home for dataset in empty.project.scale.datasets.values()}),
         "train": len(runs),
         "evaluate": len([job for job in runs if job.run.evaluate]),
         "benchmark": 1,
         "table": len(tables),
-        "claims": 1,
+        "claims": len(empty.project.papers),
         "report": 1,
         "track": 1,
     }
