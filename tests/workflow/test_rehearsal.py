@@ -43,9 +43,15 @@ LEFT_OUT = {"headline": False}
 PHOTOGRAPHS, STYLED = 50, 350
 SCORES = {"metrics": ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider", "spice"]}
 
-pytestmark = pytest.mark.skipif(
-    not FLICKR8K.is_dir(), reason=f"{FLICKR8K} is not there (photographs with captions)"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not FLICKR8K.is_dir(), reason=f"{FLICKR8K} is not there (photographs with captions)"
+    ),
+    pytest.mark.skipif(
+        "REPRISE_REHEARSAL" not in os.environ,
+        reason="some minutes and 5 GB in a temporary folder: set REPRISE_REHEARSAL=1 to run it",
+    ),
+]
 
 
 def over_gpu(weights: Path, language_model: Path) -> dict[str, Any]:
