@@ -117,11 +117,11 @@ def _about_runs(project: Project, slug: str) -> list[str]:
         ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
         for meta in metas
     )
+    minutes = sum(meta["wall_seconds"] for meta in metas) / 60
     return [
         f"# Reference results of {slug}, scale {project.scale.scale}",
         "",
-        f"- runs: {len(jobs)} of {len(all_jobs)}, {sum(meta['wall_seconds'] for meta in metas) / 60:.0f} minutes of "
-        "training",
+        f"- runs: {len(jobs)} of {len(all_jobs)}, {minutes:.0f} minutes of training",
         *(f"- machine: {text}" for text in machines),
         *(f"- versions: {text}" for text in versions),
     ]
