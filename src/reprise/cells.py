@@ -4,14 +4,17 @@ Tables, claims and the reference results all read cells here, so that none of th
 number by the same name.
 """
 
+from typing import Any
+
 from reprise import results
-from reprise.config import Json, Metric, Row
+from reprise.config import Json, Metric, Row, Run
 from reprise.plan import BenchmarkJob, RunJob, TableJob, split_run
 from reprise.results import Measured
 from reprise.settings.evaluators import Caption
 
 MEASURED = "measured"
 PUBLISHED_ONLY = "published only"
+AS_SET = "as set"
 # Metrics of a part of the images, which only some data sets tell from the rest.
 PARTS = ("unseen_", "seen_")
 
@@ -23,6 +26,7 @@ class Reading:
         self.measured: dict[int, Measured] = {}
         self.provenance: list[Json] = []
         self.missing: dict[int, str] = {}
+        self.text: str | None = None  # of a column of settings, which has words for numbers
         self._status = status
 
     @property
@@ -41,14 +45,21 @@ class Reading:
 def read_cell(job: TableJob, row: Row, column: str) -> Reading:
     """Return what a row's run measured for a column: a number per seed, and why others lack."""
     metric = job.table.metrics[column]
-    if row.run is None:
+    if row.run is None or metric.printed:
         return Reading(PUBLISHED_ONLY)
     slug, name = split_run(job.slug, row.runs.get(column, row.run))
+    if metric.setting is not None:
+        return _read_setting(job.project.run(slug, name), metric.setting)
     if metric.benchmark is not None:
         return _read_benchmark(job, metric, name)
     run = job.project.run(slug, name)
     if run.kind == "cost":
         return Reading("not measured: only the cost of its steps is")
+    if not run.is_built:
+        return Reading(
+            f"not run: scale {job.project.scale.scale} names no released weights for it "
+            f"(papers.{slug}.runs.{name}.objective.weights)"
+        )
     evaluator = row.evaluators.get(column, metric.evaluator)
     if evaluator is not None and evaluator not in run.evaluate:
         return Reading(f"not measured: {name} has no {evaluator}")
@@ -69,6 +80,23 @@ def read_cell(job: TableJob, row: Row, column: str) -> Reading:
                 return Reading(f"not measured: {absent}")
             reading.measured[seed] = results.read_metric(run_job, evaluator, metric.metric)
             reading.provenance.append(_provenance(run_job, evaluator, reading.measured[seed]))
+    return reading
+
+
+def _read_setting(run: Run, path: str) -> Reading:
+    """Return a value of a run's settings; what a run has not, its recipe goes without."""
+    value: Any = run.model_dump(mode="json")
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    reading = Reading(AS_SET)
+    if isinstance(value, bool):
+        reading.text = "yes" if value else "no"
+    elif value is None or value == 0:
+        reading.text = "no"
+    elif isinstance(value, list):
+        reading.text = ", ".join(f"{one:g}" for one in value)
+    else:
+        reading.text = value if isinstance(value, str) else f"{value:g}"
     return reading
 
 

@@ -54,14 +54,20 @@ def _run_job(project: "Project", name: str, seed: int | None) -> "RunJob":
     from reprise.plan import RunJob
 
     slug, run_name = _split(name, "run")
-    seeds = project.seeds(project.run(slug, run_name))
-    if project.run(slug, run_name).kind == "cost":
+    run = project.run(slug, run_name)
+    if run.kind == "cost":
         raise ConfigError(
             f"{name}: is there for what its steps cost (kind: cost), not for training"
         )
+    if not run.is_built:
+        raise ConfigError(
+            f"{name}: scale {project.scale.scale} names no released weights for it: set papers."
+            f"{slug}.runs.{run_name}.objective.weights in params/scales/{project.scale.scale}.yaml "
+            "to a file or a timm tag"
+        )
     if seed is not None and seed < 0:
         raise ConfigError(f"{name}: seed {seed}: must be 0 or more")
-    return RunJob(project, slug, run_name, seeds[0] if seed is None else seed)
+    return RunJob(project, slug, run_name, project.seeds(run)[0] if seed is None else seed)
 
 
 def _table_job(project: "Project", name: str) -> "TableJob":
@@ -361,8 +367,9 @@ def bench_caption(
         bool, typer.Option("--gpt2", help="GPT-2 small's sizes and a prefix of 40 instead")
     ] = False,
     beams: Annotated[int, typer.Option(min=1, help="hypotheses that are followed")] = 5,
-    longest: Annotated[int, typer.Option(min=2, help="tokens of each caption")] = 20,
+    longest: Annotated[int, typer.Option(min=2, help="tokens of each caption")] = 67,
     seconds: Annotated[float, typer.Option(help="measuring time in all")] = 30.0,
+    threads: Annotated[int, typer.Option(min=1, help="of torch, for both searches")] = 2,
 ) -> None:
     """Captions per second: batched beam search with a cache, against a plain one without."""
     from reprise.bench_caption import GPT2, Sizes, show
@@ -370,4 +377,33 @@ def bench_caption(
 
     setup_logging()
     sizes = GPT2 if gpt2 else Sizes(layers, width, heads, prefix)
-    show(sizes, images, beams, longest, seconds)
+    show(sizes, images, beams, longest, seconds, threads)
+
+
+@bench.command("augment")
+def bench_augment(
+    size: Annotated[int, typer.Option(min=8, help="side of the images, pixels")] = 48,
+    images: Annotated[int, typer.Option(min=1, help="images of a batch")] = 256,
+    seconds: Annotated[float, typer.Option(help="measuring time in all")] = 20.0,
+    scale: ScaleOption = None,
+) -> None:
+    """Images per second of batched 3-Augment against timm's, and its share of a training step."""
+    from reprise.bench_augment import show
+    from reprise.bench_recipe import step_without_augmentation
+
+    project = _project(scale)
+    show(size, images, seconds, step=step_without_augmentation(project, images))
+
+
+@bench.command("loop")
+def bench_loop(
+    run: Annotated[str, typer.Option(help="run of DeiT III whose model is trained")] = "official-s",
+    batch_size: Annotated[int, typer.Option(min=2, help="images of a step, even")] = 16,
+    classes: Annotated[int, typer.Option(min=2)] = 1000,
+    seconds: Annotated[float, typer.Option(help="measuring time in all")] = 60.0,
+    scale: ScaleOption = None,
+) -> None:
+    """A training step of a recipe in our loop against a bare one of timm, on ready images."""
+    from reprise.bench_recipe import show
+
+    show(_project(scale), run, batch_size, classes, seconds)

@@ -210,7 +210,7 @@ class Project:
         """Yield (slug, run name, run, seed) of everything that can be built at this scale."""
         for slug, paper in self.papers.items():
             for name, run in paper.runs.items():
-                for seed in self.seeds(run) if run.kind == "train" else ():
+                for seed in self.seeds(run) if run.is_built else ():
                     yield slug, name, run, seed
 
 
@@ -268,10 +268,8 @@ def _place(source: Source, *loc: str) -> str:
 
 def _check_references(paper: Paper, params: Path, source: Source) -> None:
     for name, benchmark in paper.benchmarks.items():
-        for run in benchmark.runs:
-            if run not in paper.runs:
-                text = unknown("run", run, paper.runs)
-                raise ConfigError(f"{source.file_of(['benchmarks', name, 'runs'])}: {text}")
+        if wrong := _wrong_benchmark(benchmark, paper.runs):
+            raise ConfigError(f"{source.file_of(['benchmarks', name, 'runs'])}: {wrong}")
     for name, table in paper.tables.items():
         place = functools.partial(_place, source, "tables", name)
         for key, metric in table.metrics.items():
@@ -281,6 +279,13 @@ def _check_references(paper: Paper, params: Path, source: Source) -> None:
             if metric.benchmark and metric.benchmark not in paper.benchmarks:
                 text = unknown("benchmark", metric.benchmark, paper.benchmarks)
                 raise ConfigError(f"{place('metrics', key, 'benchmark')}: {text}")
+            if metric.benchmark and metric.metric is not None:
+                benchmark = paper.benchmarks[metric.benchmark]
+                if benchmark.kind == "forward" and metric.metric not in benchmark.metrics:
+                    text = unknown(
+                        f"metric of benchmark {metric.benchmark}", metric.metric, benchmark.metrics
+                    )
+                    raise ConfigError(f"{place('metrics', key, 'metric')}: {text}")
         for index, row in enumerate(table.rows):
             for shown in (row.run, *row.runs.values()):
                 if shown and "/" not in shown and shown not in paper.runs:
@@ -312,6 +317,20 @@ def _check_references(paper: Paper, params: Path, source: Source) -> None:
     for name, claim in paper.claims.items():
         for loc, text in wrong_references(claim, paper.tables):
             raise ConfigError(f"{source.file_of(['claims', name, *loc])}: {text}")
+
+
+def _wrong_benchmark(benchmark: Benchmark, runs: Mapping[str, Run]) -> str:
+    """Return what is wrong with the runs that a benchmark names, or nothing."""
+    for name in benchmark.runs:
+        if name not in runs:
+            return unknown("run", name, runs)
+        if benchmark.kind == "forward" and runs[name].augment is None:
+            return f"{name} has no augment.size, the side of what its model is given"
+    precisions = {runs[name].precision for name in benchmark.runs}
+    if benchmark.kind == "forward" and benchmark.precision is None and len(precisions) > 1:
+        return "its runs differ in precision: give the benchmark a precision of its own"
+    repeated = [name for name in benchmark.runs if benchmark.runs.count(name) > 1]
+    return f"{repeated[0]} is named twice" if repeated else ""
 
 
 def _wrong_cell(cell: MeasuredMark, tables: Mapping[str, Table]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize, stats
 from scipy.special import stdtrit
 
 from reprise import reduce, resampling
@@ -19,6 +20,7 @@ LEVEL = 0.95
 FEWEST_SEEDS_FOR_T = 3
 RESAMPLES = 2000  # for metrics without a closed form
 SINGLE = "a single measurement"
+POWER = 0.8  # with which a test shall find an effect
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,41 @@ def over_seeds(values: NDArray[np.float64]) -> tuple[float, float]:
     error = 0.0 if (values == values[0]).all() else values.std(ddof=1) / np.sqrt(len(values))
     half = stdtrit(len(values) - 1, 0.5 + LEVEL / 2) * error
     return float(values.mean() - half), float(values.mean() + half)
+
+
+def smallest_detectable(gain: Estimate, effects: NDArray[np.float64]) -> float | None:
+    """Return the true gain whose 95 % interval would lie clear of zero with 80 % probability.
+
+    ``effects`` [seeds] are the gain's of each seed. From three seeds on by their spread; else from
+    the width of the interval over test images, taken as a normal distribution's. None where the
+    gain has no interval.
+    """
+    if len(effects) >= FEWEST_SEEDS_FOR_T:
+        return detectable_over_seeds(effects, (1 - LEVEL) / 2)
+    if gain.low is None or gain.high is None:
+        return None
+    reach = stats.norm.ppf(0.5 + LEVEL / 2)
+    error = (gain.high - gain.low) / (2 * reach)
+    return float((reach + stats.norm.ppf(POWER)) * error)
+
+
+def detectable_over_seeds(effects: NDArray[np.float64], level: float) -> float:
+    """Return the shift that a one-sided paired t-test at a level finds with 80 % probability.
+
+    The standard deviation of effects [seeds] is taken as the true one; from the noncentral t
+    distribution, in the unit of the effects.
+    """
+    n = len(effects)
+    critical = stats.t.isf(level, n - 1)
+
+    def missing_power(shift: float) -> float:
+        return POWER - float(stats.nct.sf(critical, n - 1, shift))
+
+    above = 1.0
+    while missing_power(above) > 0:
+        above *= 2
+    shift = optimize.brentq(missing_power, 0, above)
+    return float(shift * effects.std(ddof=1) / np.sqrt(n))
 
 
 def _over_images_exactly(

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from reprise.config import Json
 
+_NOTHING_LACKS = ("measured", "as set", "published only")
+
 
 def number(value: float, unit: str, sign: bool = False) -> str:
     """Return a number for people.
@@ -63,6 +65,11 @@ def legend(table: Json) -> list[str]:
             lines.append(f"{text} [95 % interval: {covered}].")
         elif _estimates(table, part):
             lines.append(f"{text}.")
+    if table["detectable"] and _estimates(table, "gain"):
+        lines.append(
+            "detectable: the true gain whose interval would lie clear of zero in four cases of "
+            "five; a smaller one cannot be told from none here."
+        )
     if any(kind.startswith("test images") for kind in kinds(table, "ours")):
         lines.append(
             "An interval over test images leaves out how far another seed, or another draw of few "
@@ -108,7 +115,7 @@ def pipe_table(head: list[str], body: list[list[str]]) -> Iterator[str]:
 
 
 def _head(column: Json) -> str:
-    return f"{column['label']} ({column['unit']})"
+    return f"{column['label']} ({column['unit']})" if column["unit"] else str(column["label"])
 
 
 def _grid(table: Json) -> Iterator[str]:
@@ -137,21 +144,32 @@ def _ours(row: Json, cell: Json, unit: str, table_seeds: int) -> str:
             count = len(cell["seeds"])
             notes.append(f"{count} seed{'s' * (count > 1)}")
         return interval(cell["ours"], unit) + (f" ({', '.join(notes)})" if notes else "")
+    if cell["text"] is not None:
+        return str(cell["text"])
     return cell["status"].split(":")[0] if row["run"] else ""
 
 
 def _gains(table: Json) -> Iterator[str]:
     columns = table["columns"]
     body = [
-        [row["label"], *(_gain(row["cells"][column["key"]], column["unit"]) for column in columns)]
+        [
+            row["label"],
+            *(gain(row["cells"][column["key"]], column["unit"], table) for column in columns),
+        ]
         for row in table["rows"]
         if any(cell["gain"] for cell in row["cells"].values())
     ]
     return pipe_table(["row", *map(_head, columns)], body)
 
 
-def _gain(cell: Json, unit: str) -> str:
-    return interval(cell["gain"], unit, sign=True) if cell["gain"] else ""
+def gain(cell: Json, unit: str, table: Json) -> str:
+    """Return a cell's gain for people, with the smallest detectable one if the table shows that."""
+    if not cell["gain"]:
+        return ""
+    text = interval(cell["gain"], unit, sign=True)
+    if table["detectable"] and cell["detectable"] is not None:
+        text += f", detectable {number(cell['detectable'], unit)}"
+    return text
 
 
 def deviations(table: Json) -> list[str]:
@@ -165,7 +183,7 @@ def statuses(table: Json) -> list[str]:
         f"{row['label']}, {column['label']}: {row['cells'][column['key']]['status']}"
         for row in table["rows"]
         for column in table["columns"]
-        if row["run"] and row["cells"][column["key"]]["status"] != "measured"
+        if row["run"] and row["cells"][column["key"]]["status"] not in _NOTHING_LACKS
     ]
 
 

@@ -196,12 +196,18 @@ class BenchmarkJob:
         folder = self.project.results / self.slug / "bench"
         return [folder / f"{self.name}.{ending}" for ending in ("json", "npz")]
 
+    @property
+    def threads(self) -> int:
+        """Threads that it measures with."""
+        return self.benchmark.threads or self.project.scale.threads
+
     @cached_property
     def sources(self) -> list[Path]:
         """The source files whose code is measured."""
         methods = {self.project.run(self.slug, name).method for name in self.benchmark.runs}
         return provenance.sources(
-            "reprise.bench", *(registry.module_path("method", method) for method in sorted(methods))
+            f"reprise.bench_{self.benchmark.kind}",
+            *(registry.module_path("method", method) for method in sorted(methods)),
         )
 
     @cached_property
@@ -211,8 +217,12 @@ class BenchmarkJob:
         return provenance.digest_of(
             {
                 "scale": self.project.scale.scale,
-                "threads": self.project.scale.threads,
-                "benchmark": self.benchmark.model_dump(mode="json"),
+                "threads": self.threads,
+                # A setting at its default changes nothing.
+                "benchmark": {
+                    "about": self.benchmark.about,
+                    **self.benchmark.model_dump(mode="json", exclude_defaults=True),
+                },
                 "runs": {
                     name: given(run.model_dump(mode="json", exclude=_NOT_SCIENCE | {"steps"}))
                     for name, run in runs.items()
@@ -238,7 +248,7 @@ class CellsJob(ABC):
         """The evaluators that are read of every run (paper, name); None is its meta.json."""
         wanted: dict[tuple[str, str], set[str | None]] = {}
         for row, column, metric in self.cells():
-            if row.run is None:
+            if row.run is None or metric.setting is not None or metric.printed:
                 continue
             run = split_run(self.slug, row.runs.get(column, row.run))
             evaluators = wanted.setdefault(run, set())
@@ -252,7 +262,7 @@ class CellsJob(ABC):
         jobs = []
         for slug, name in self._wanted:
             run = self.project.run(slug, name)
-            for seed in self.project.seeds(run) if run.kind == "train" else ():
+            for seed in self.project.seeds(run) if run.is_built else ():
                 jobs.append(RunJob(self.project, slug, name, seed))
         return jobs
 
@@ -303,6 +313,19 @@ class CellsJob(ABC):
             },
             "runs": {job.key: job.digest for job in self._meta_jobs},
             "benchmarks": {job.key: job.digest for job in self.benchmark_jobs},
+            **({"settings": shown} if (shown := self._settings) else {}),
+        }
+
+    @property
+    def _settings(self) -> Json:
+        """The settings of every run of which a cell shows one."""
+        runs = {
+            split_run(self.slug, row.runs.get(column, row.run))
+            for row, column, metric in self.cells()
+            if row.run is not None and metric.setting is not None
+        }
+        return {
+            "/".join(run): self.project.run(*run).model_dump(mode="json") for run in sorted(runs)
         }
 
 

@@ -16,11 +16,14 @@ CONFIDENCES = ("seen", "seen_in_code", "inferred", "derived")
 
 @dataclass(frozen=True)
 class Published:
-    """A printed number; ``text`` keeps its digits as printed (68.0, not 68)."""
+    """A printed number; ``text`` keeps its digits as printed (68.0, not 68).
+
+    With unit ``text`` it is a printed word, such as an optimiser's name, and has no value.
+    """
 
     row: str
     metric: str
-    value: float
+    value: float | None
     text: str
     unit: str
     dataset: str
@@ -63,6 +66,8 @@ def _number(entry: dict[str, str | None], where: str) -> Published:
     if text["confidence"] not in CONFIDENCES:
         raise ConfigError(f"{where}: {unknown('confidence', text['confidence'], CONFIDENCES)}")
     printed = text.pop("value")
+    if text["unit"] == "text" and printed:
+        return Published(value=None, text=printed, **text)
     try:
         value = float(printed)
     except ValueError:

@@ -239,7 +239,7 @@ def _children(job: TableJob, table: Json) -> Iterator[tuple[Json, RunJob]]:
 
 def _runs(job: TableJob, table: Json) -> list[RunJob]:
     """Return every trained run and seed of a table once."""
-    found = {run.key: run for _, run in _children(job, table) if run.run.kind == "train"}
+    found = {run.key: run for _, run in _children(job, table) if run.run.is_built}
     return list(found.values())
 
 
@@ -284,6 +284,13 @@ def _parent(
     return str(run)
 
 
+def _printed(number: Json | None) -> Any:
+    """Return a printed number, or word where it is one; None where nothing was printed."""
+    if number is None:
+        return None
+    return number["text"] if number["value"] is None else number["value"]
+
+
 def _grid(table: Json) -> dict[str, list[Any]]:
     """Return the table as columns of equal length: what was printed, ours, interval and gain."""
     grid: dict[str, list[Any]] = {"row": [row["label"] for row in table["rows"]]}
@@ -291,7 +298,10 @@ def _grid(table: Json) -> dict[str, list[Any]]:
         cells = [row["cells"][column["key"]] for row in table["rows"]]
         label = column["label"]
         if column["key"] in markdown.printed_columns(table):
-            grid[f"{label}, published"] = [(cell["published"] or {}).get("value") for cell in cells]
+            grid[f"{label}, published"] = [_printed(cell["published"]) for cell in cells]
+        if column["setting"]:
+            grid[label] = [cell["text"] for cell in cells]
+            continue
         for part, name in (("ours", "ours"), ("gain", "gain")):
             for key, suffix in (("value", ""), ("low", " low"), ("high", " high")):
                 values = [(cell[part] or {}).get(key) for cell in cells]

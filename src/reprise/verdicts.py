@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from reprise import intervals, reduce
 from reprise.results import Measured
 
 LEVEL = 0.05  # of all false `supported` of a paper together, and of all false `contradicted`
-POWER = 0.8
 FEWEST_SEEDS = intervals.FEWEST_SEEDS_FOR_T
 
 Array = NDArray[np.float64]
@@ -69,17 +68,7 @@ def smallest_detectable(effects: Array, level: float) -> float:
 
     From the noncentral t distribution, in the unit of the effects.
     """
-    n = len(effects)
-    critical = stats.t.isf(level, n - 1)
-
-    def missing_power(shift: float) -> float:
-        return POWER - float(stats.nct.sf(critical, n - 1, shift))
-
-    above = 1.0
-    while missing_power(above) > 0:
-        above *= 2
-    shift = optimize.brentq(missing_power, 0, above)
-    return float(shift * effects.std(ddof=1) / np.sqrt(n))
+    return intervals.detectable_over_seeds(effects, level)
 
 
 def replicates(cells: Sequence[Sequence[Measured]]) -> Array:

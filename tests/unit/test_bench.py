@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from reprise import bench, cells, flops, results
+from reprise import bench, bench_step, cells, flops, results
 from reprise.cli import _run_job
 from reprise.config import load_project
 from reprise.errors import ConfigError
@@ -36,7 +36,7 @@ def test_every_run_is_measured_in_every_round(job):
         results.read_benchmark_metric(job, run, "relative_seconds").n for run in job.benchmark.runs
     }
     assert len(rounds) == 1
-    assert rounds.pop() >= bench.FEWEST_ROUNDS
+    assert rounds.pop() >= bench_step.FEWEST_ROUNDS
 
 
 def test_ratios_are_of_the_first_run(job):
@@ -84,7 +84,7 @@ def test_saved_memory_counts_each_storage_once():
         x = weight * weight  # keeps weight, twice
         (x * x).sum().backward()  # keeps x, twice
 
-    assert bench.saved_megabytes(step) == pytest.approx(2 * 4000 / 1e6)
+    assert bench_step.saved_megabytes(step) == pytest.approx(2 * 4000 / 1e6)
 
 
 def test_table_reads_counts_and_timings_and_says_what_it_cannot(job):

@@ -93,9 +93,19 @@ def test_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     runner, seen = CliRunner(), []
     monkeypatch.setattr(bench_caption, "show", lambda *given: seen.append(given))
     said = runner.invoke(app, ["bench", "caption", "--help"], env={"COLUMNS": "200"}).output
-    for option in ("images", "layers", "width", "heads", "prefix", "gpt2", "beams", "longest"):
+    for option in (
+        "images",
+        "layers",
+        "width",
+        "heads",
+        "prefix",
+        "gpt2",
+        "beams",
+        "longest",
+        "threads",
+    ):
         assert f"--{option}" in said
     assert runner.invoke(app, ["bench", "caption"]).exit_code == 0
     given = ["bench", "caption", "--gpt2", "--images", "8", "--layers", "2", "--seconds", "1"]
     assert runner.invoke(app, given).exit_code == 0
-    assert seen == [(Sizes(), 100, 5, 20, 30.0), (GPT2, 8, 5, 20, 1.0)]
+    assert seen == [(Sizes(), 100, 5, 67, 30.0, 2), (GPT2, 8, 5, 67, 1.0, 2)]

@@ -1,5 +1,5 @@
-# Benchmarks: what training steps cost. Each takes the whole machine, so that no other job of ours
-# slows what is timed.
+# Benchmarks: what training steps, or forward passes of models, cost. Each takes the whole machine,
+# so that no other job of ours slows what is timed.
 
 
 rule benchmark:

@@ -60,6 +60,6 @@ def _next(decoder: Decoder, prefix: Tensor, said: list[list[int]]) -> Tensor:
     tokens = torch.tensor(said, dtype=torch.long, device=prefix.device)
     words = model.transformer.wte(tokens).to(prefix.dtype)
     seen = torch.cat([prefix.expand(len(said), -1, -1), words], dim=1)
-    hidden = model.transformer(inputs_embeds=seen, use_cache=False)[0]
-    scores: Tensor = model.lm_head(hidden[:, -1]).float().log_softmax(dim=1)
-    return scores
+    # As the paper's public code has it: scores of every position, of which the last is used.
+    scores: Tensor = model(inputs_embeds=seen, use_cache=False).logits[:, -1]
+    return scores.float().log_softmax(dim=1)

@@ -18,7 +18,16 @@ from reprise.report import captions, figures, pictures, plots
 
 _HERE = Path(__file__).parent
 # Evaluators without pictures; others have a setting that says how many, or always draw some.
-_NUMBERS_ALONE = {"linear_probe", "knn", "finetune", "classify", "retrieval", "gap"}
+_NUMBERS_ALONE = {
+    "linear_probe",
+    "knn",
+    "finetune",
+    "transfer",
+    "classify",
+    "retrieval",
+    "gap",
+    "shifted",
+}
 
 
 def inputs(project: Project) -> list[Path]:

@@ -46,10 +46,9 @@ class Knn(Strict):
     neighbours: int = Field(20, gt=0)
 
 
-class Finetune(Strict):
+class _Finetuning(Strict):
     """The whole backbone and a new linear head, trained on all or a few labels."""
 
-    kind: Literal["finetune"]
     data: str
     labels: int | float
     steps: int = Field(gt=0)
@@ -59,11 +58,34 @@ class Finetune(Strict):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
+class Finetune(_Finetuning):
+    """Finetuning on images that are prepared for testing as the run prepares its own."""
+
+    kind: Literal["finetune"]
+
+
+class Transfer(_Finetuning):
+    """Finetuning on other data, with images of the size and normalisation of ``augment``."""
+
+    kind: Literal["transfer"]
+
+
 class Classify(Strict):
     """Top-1 of a run that already has a classification head."""
 
     kind: Literal["classify"]
     data: str
+
+
+class Shifted(Strict):
+    """Top-1 of a classifier on other images of its classes, or of some of them.
+
+    The classes are matched by name; scores of those that the data lack are left out.
+    """
+
+    kind: Literal["shifted"]
+    data: str
+    split: str = "test"
 
 
 class Gallery(Strict):
@@ -132,7 +154,9 @@ Evaluator = Annotated[
     | Robustness
     | Knn
     | Finetune
+    | Transfer
     | Classify
+    | Shifted
     | Gallery
     | Caption
     | Retrieval

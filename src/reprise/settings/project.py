@@ -36,8 +36,10 @@ class Dataset(Strict):
 class Run(Strict):
     """One training; ``steps: 0`` leaves the initial weights."""
 
-    kind: Literal["train", "cost"] = Field(
-        "train", description="cost: never trained, its steps are only measured in a benchmark"
+    kind: Literal["train", "official", "cost"] = Field(
+        "train",
+        description="official: released weights, taken as they are (objective.weights); "
+        "cost: never trained, its steps are only measured in a benchmark",
     )
     about: str = ""
     method: str
@@ -65,35 +67,104 @@ class Run(Strict):
     headline: bool = True
     seeds: tuple[int, ...] | None = Field(None, description="instead of the scale's seeds")
 
+    @model_validator(mode="after")
+    def _released_weights_are_not_trained(self) -> Self:
+        if self.kind == "official" and self.steps:
+            raise PydanticCustomError("official", "kind: official goes with steps: 0")
+        return self
+
+    @property
+    def is_built(self) -> bool:
+        """Whether this scale makes its model: released weights only where it names some."""
+        return self.kind == "train" or (
+            self.kind == "official" and bool(self.objective.get("weights"))
+        )
+
 
 class Benchmark(Strict):
-    """What training steps of several runs cost, measured in turns in one process."""
+    """What several runs cost, measured in turns in one process that has the machine to itself."""
 
+    kind: Literal["step", "forward"] = Field(
+        "step",
+        description="step: a training step, from augmentation to update; "
+        "forward: inference of the model alone",
+    )
     about: str = ""
     runs: tuple[str, ...] = Field(min_length=1, description="the first is what others relate to")
-    seconds: float = Field(gt=0, description="measuring time for each run")
+    seconds: float = Field(
+        ge=0, description="measuring time for each run; 0, of kind forward: only what is counted"
+    )
+    threads: int | None = Field(None, gt=0, description="instead of the scale's threads")
+    precision: Literal["auto", "fp32", "bf16"] | None = Field(
+        None, description="instead of the runs' precision"
+    )
+    # Of kind forward alone:
+    batch_size: int | None = Field(None, gt=0, description="instead of each run's batch size")
+    backward: bool = Field(False, description="measure forward and backward together, too")
+    classes: int = Field(1000, gt=0, description="of the classifiers' heads")
+    alive_gb: float = Field(
+        4.0, gt=0, description="weights in memory at once; more runs are measured in groups"
+    )
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        if self.kind == "step":
+            for name in ("batch_size", "backward", "classes", "alive_gb"):
+                if name in self.model_fields_set:
+                    raise PydanticCustomError(
+                        "kind", "{name} goes with kind: forward", {"name": name}
+                    )
+            if not self.seconds:
+                raise PydanticCustomError("seconds", "seconds: 0 goes with kind: forward")
+        return self
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What kind forward yields for each run, by these settings."""
+        names = ["params_m", "gmacs"]
+        if self.seconds:
+            names += ["test_memory_mb", *_of_speed(""), "fraction_of_peak"]
+        if self.seconds and self.backward:
+            names += ["train_memory_mb", *_of_speed("train_")]
+        return tuple(names)
+
+
+def _of_speed(kind: str) -> tuple[str, str]:
+    return f"{kind}images_per_second", f"relative_{kind}images_per_second"
 
 
 class Metric(Strict):
-    """A column of a table: one metric of an evaluator or a benchmark, or a number of meta.json."""
+    """A column of a table: one metric of an evaluator or a benchmark, a number of meta.json, a
+    setting of the row's run as it stands in the parameters, or what only the paper has.
+    """
 
     label: str
     evaluator: str | None = None
     benchmark: str | None = None
     meta: str | None = Field(None, description="key of meta.json, such as wall_seconds")
+    setting: str | None = Field(
+        None, description="path in the run's resolved settings, such as optim.name"
+    )
+    printed: bool = Field(False, description="true: a column of printed numbers alone")
     metric: str | None = Field(None, description="which number of the evaluator or benchmark")
     unit: str = "%"
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [name for name in ("evaluator", "benchmark", "meta") if getattr(self, name)]
+        given = [
+            name
+            for name in ("evaluator", "benchmark", "meta", "setting", "printed")
+            if getattr(self, name)
+        ]
         if len(given) != 1:
             raise PydanticCustomError(
-                "source", "give exactly one of evaluator, benchmark, meta: where the number is from"
+                "source",
+                "give exactly one of evaluator, benchmark, meta, setting, printed: where the value "
+                "is from",
             )
-        if (self.metric is None) != (self.meta is not None):
+        if (self.metric is None) != (given[0] in ("meta", "setting", "printed")):
             raise PydanticCustomError(
-                "metric", "metric goes with evaluator or benchmark, and not with meta"
+                "metric", "metric goes with evaluator or benchmark, and with nothing else"
             )
         return self
 
@@ -153,6 +224,9 @@ class Table(Strict):
     rows: tuple[Row, ...]
     plot: Plot | None = Field(None, description="draw it as a figure, too")
     baseline: str | None = Field(None, description="row label that paired gains refer to")
+    detectable: bool = Field(
+        False, description="show beside each gain the smallest effect that it could detect"
+    )
     deviations: tuple[str, ...] = ()
     headline: bool = True
 

@@ -27,6 +27,7 @@ class Args(Strict):
     """How the scans are enlarged."""
 
     size: int = Field(16, ge=8, description="side of the images, pixels")
+    colour: bool = Field(False, description="each scan in a colour of its own, three channels")
 
 
 def prepare(folder: Path, args: Args, log: Log) -> Prepared:
@@ -36,6 +37,9 @@ def prepare(folder: Path, args: Args, log: Log) -> Prepared:
     digits = load_digits()
     scans = torch.from_numpy(digits.images).float().unsqueeze(1)
     enlarged = F.interpolate(scans, (args.size, args.size), mode="bilinear").mul_(255 / INK)
+    if args.colour:
+        generator = Key(("digits", "colour")).generator()
+        enlarged = enlarged * torch.rand(len(enlarged), 3, 1, 1, generator=generator)
     images, labels = enlarged.round_().to(torch.uint8).numpy(), digits.target
     test = few_labels(torch.from_numpy(labels), TEST, Key(("digits", "test"))).numpy()
     train = np.setdiff1d(np.arange(len(labels)), test)
@@ -47,5 +51,5 @@ def prepare(folder: Path, args: Args, log: Log) -> Prepared:
 
 
 def load(split: Split, args: Args) -> ImageSet:
-    """Read a split: images uint8 [N, 1, size, size]."""
+    """Read a split: images uint8 [N, 1, size, size], or of three channels."""
     return read_arrays(split)

@@ -1,0 +1,139 @@
+"""What the engine adds to a training step: a recipe's step in our loop against a bare one of timm.
+
+Both train the same model on the same ready images, with the same mixing, loss, optimiser, precision
+and threads; ours goes through the loop, with its keyed random numbers, checks and curve.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import timm
+import timm.optim
+import torch
+from rich.console import Console
+from rich.table import Table
+from timm.data import Mixup
+from timm.loss import BinaryCrossEntropy
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from reprise.bench_data import measure
+from reprise.config import Project, Run
+from reprise.data.base import ArraySet
+from reprise.papers.deit3 import build
+from reprise.settings.deit3 import Settings
+from reprise.training.distributed import World
+from reprise.training.loop import Fit, autocast, resolve_precision
+from reprise.training.method import StandIn
+from reprise.training.run import fit_settings, processor, set_determinism
+from reprise.training.seeding import Key
+
+OURS, BARE = "our loop", "bare timm"
+READY = {"crop": "none", "flip": 0.0, "policy": "none", "jitter": 0.0}  # images as they are
+
+
+def ready_run(run: Run, batch_size: int) -> Run:
+    """Return a run that takes its images as they are, each once."""
+    recipe = Settings.model_validate(run.objective)
+    image = recipe.image.model_copy(update=READY)
+    objective = recipe.model_copy(update={"image": image, "repeats": 1, "weights": None})
+    return run.model_copy(
+        update={
+            "objective": objective.model_dump(mode="json"),
+            "augment": run.augment.model_copy(update={"size": image.size}) if run.augment else None,
+            "steps": 10**9,
+            "batch_size": batch_size,
+            "kind": "train",
+        }
+    )
+
+
+def our_step(run: Run, classes: int, folder: Path) -> Callable[[], object]:
+    """Return a function that does one step of the engine's loop on ready images."""
+    names = tuple(map(str, range(classes)))
+    torch.manual_seed(0)
+    method = build(run, StandIn(names, 3))
+    size = Settings.model_validate(run.objective).image.size
+    count = 4 * run.batch_size
+    images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)
+    labels = torch.arange(count) % classes
+    data = ArraySet("made up", "train", images, labels, names, "none")
+    fit = Fit(method, data, fit_settings(run), Key(("bench",)), folder, World(), "bench")
+    folder.mkdir(parents=True, exist_ok=True)
+    batches = fit._batches()
+
+    class Silent:
+        done = 0
+
+        def advance(self, *_: object) -> None: ...
+
+    return lambda: fit._step(next(batches), Silent())  # type: ignore[arg-type]
+
+
+def bare_step(run: Run, classes: int) -> Callable[[], object]:
+    """Return a function that does one step as timm's training script does, on a ready batch."""
+    recipe, device = Settings.model_validate(run.objective), torch.device("cpu")
+    torch.manual_seed(0)
+    model = timm.create_model(
+        run.model.name,
+        num_classes=classes,
+        drop_path_rate=recipe.drop_path,
+        img_size=recipe.image.size,
+        **run.model.args,
+    ).train()
+    assert isinstance(model, VisionTransformer)
+    optimizer = timm.optim.create_optimizer_v2(
+        model, opt="lamb", lr=run.optim.lr, weight_decay=run.optim.weight_decay, eps=run.optim.eps
+    )
+    mix = Mixup(recipe.mixup, recipe.cutmix, label_smoothing=0.0, num_classes=classes)
+    loss_of: nn.Module = BinaryCrossEntropy(smoothing=0.0, target_threshold=0.0)
+    precision = resolve_precision(run.precision, device)
+    batch: Tensor = torch.randn(run.batch_size, 3, recipe.image.size, recipe.image.size)
+    labels = torch.arange(run.batch_size) % classes
+
+    def step() -> None:
+        images, targets = mix(batch.clone(), labels)
+        with autocast(precision, device):
+            loss = loss_of(model(images).float(), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def show(project: Project, name: str, batch_size: int, classes: int, seconds: float) -> None:
+    """Measure both steps in turns and print images/s, and ours in units of the bare one."""
+    run = ready_run(project.run("deit3", name), batch_size)
+    set_determinism(project.scale.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        calls = {BARE: bare_step(run, classes), OURS: our_step(run, classes, Path(folder))}
+        for call in calls.values():
+            call()
+        taken = measure(calls, seconds)
+    rates = {one: batch_size / np.array(times) for one, times in taken.items()}
+    ratio = statistics.median((rates[OURS] / rates[BARE]).tolist())
+    console = Console()
+    console.print(
+        f"{run.model.name}, batches of {batch_size}, {torch.get_num_threads()} thread(s), "
+        f"{resolve_precision(run.precision, torch.device('cpu'))}, torch {torch.__version__}, "
+        f"timm {timm.__version__}, {processor(torch.device('cpu'))}; "
+        f"medians of {len(taken[OURS])} rounds"
+    )
+    table = Table("one training step", "images/s", "5 to 95 %")
+    for one, values in rates.items():
+        low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
+        table.add_row(one, f"{middle:.4g}", f"{low:.4g} to {high:.4g}")
+    console.print(table)
+    console.print(f"Our loop makes {ratio:.2f} times the images of a bare step.")
+
+
+def step_without_augmentation(project: Project, batch_size: int) -> Callable[[], object]:
+    """Return a training step of the scale's recipe on ready images, for the share of the rest."""
+    run = ready_run(project.run("deit3", "deit3"), batch_size)
+    folder = Path(tempfile.mkdtemp(prefix="reprise-bench-"))
+    return our_step(run, 10, folder)
