@@ -400,9 +400,16 @@ class ClaimsJob(CellsJob):
 
     def cells(self) -> Iterator[tuple[Row, str, Metric]]:
         """Yield every cell that a claim names, once."""
-        places = [place for claim in self.claims.values() for place in claim.places()]
-        for place in dict.fromkeys(places):
+        ours = (claim for claim in self.claims.values() if not claim.printed)
+        for place in dict.fromkeys(place for claim in ours for place in claim.places()):
             yield self.row(place), place.column, self.column(place)
+
+    @property
+    def _printed_files(self) -> list[Path]:
+        """The published CSVs that claims are asked of."""
+        printed = (claim for claim in self.claims.values() if claim.printed)
+        files = {self.table(place).published_file for one in printed for place in one.places()}
+        return sorted(file for file in files if file is not None)
 
     @cached_property
     def sources(self) -> list[Path]:
@@ -418,10 +425,12 @@ class ClaimsJob(CellsJob):
             }
             for row, _, metric in self.cells()
         ]
+        printed = [provenance.digest_of_file(file) for file in self._printed_files]
         return provenance.digest_of(
             {
                 "claims": {key: one.model_dump(mode="json") for key, one in self.claims.items()},
                 "cells": cells,
+                **({"published": printed} if printed else {}),
                 **self.evidence,
                 "sources": provenance.digest_of_sources(self.sources),
             }

@@ -161,6 +161,9 @@ class Claim(Strict):
     table: str | None = Field(None, description="table of the cells that name none")
     column: str | None = Field(None, description="column of the cells that name none")
     test: Test
+    printed: bool = Field(
+        False, description="true: asked of the printed numbers of its cells, not of ours"
+    )
     margin: float = Field(0.0, ge=0, description="in the column's unit")
 
     @model_validator(mode="after")
