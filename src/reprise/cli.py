@@ -382,7 +382,9 @@ def bench_caption(
 
 @bench.command("augment")
 def bench_augment(
-    size: Annotated[int, typer.Option(min=8, help="side of the images, pixels")] = 48,
+    size: Annotated[
+        int | None, typer.Option(min=8, help="side of the images; default: the recipe's")
+    ] = None,
     images: Annotated[int, typer.Option(min=1, help="images of a batch")] = 256,
     seconds: Annotated[float, typer.Option(help="measuring time in all")] = 20.0,
     scale: ScaleOption = None,
@@ -392,7 +394,8 @@ def bench_augment(
     from reprise.bench_recipe import step_without_augmentation
 
     project = _project(scale)
-    show(size, images, seconds, step=step_without_augmentation(project, images))
+    side = size or project.run("deit3", "deit3").objective["image"]["size"]
+    show(side, images, seconds, step=step_without_augmentation(project, images))
 
 
 @bench.command("loop")
