@@ -328,6 +328,23 @@ def pull(
     pull_results(_project(scale), remote)
 
 
+@app.command()
+def convert(
+    model: Annotated[str, typer.Argument(help="whose released file it is: litv2")],
+    file: Annotated[Path, typer.Argument(help="the authors' file of weights")],
+    out: Annotated[Path | None, typer.Option(help="default: beside it, .safetensors")] = None,
+) -> None:
+    """Bring a released file of weights to names that timm loads, without running code from it."""
+    from reprise.models.convert import convert as convert_file
+
+    if model != "litv2":
+        raise ConfigError(f"{model!r}: only litv2's files need it; timm loads DeiT III's itself")
+    done = convert_file(file)
+    target = out or file.with_suffix(".safetensors")
+    done.write(target)
+    typer.echo(f"{target}: {done.name}, arguments {done.args}")
+
+
 @bench.command("can")
 def bench_can(
     scale: ScaleOption = None,

@@ -11,7 +11,9 @@ import safetensors
 import timm
 import torch
 from torch import Tensor
+from typer.testing import CliRunner
 
+from reprise.cli import app
 from reprise.errors import ConfigError
 from reprise.models import litv2  # noqa: F401  (registers the models)
 from reprise.models.convert import convert
@@ -146,3 +148,13 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     detector = {f"backbone.{name}": value for name, value in zeros().items()}
     with pytest.raises(ConfigError, match=r"detector or segmenter.*take the file of the ImageNet"):
         convert(saved({"state_dict": detector}, tmp_path / "retinanet.pth"))
+
+
+def test_the_command_line_converts_and_says_how_to_load(tmp_path: Path) -> None:
+    file = saved(zeros(classes=10), tmp_path / "released.pth")
+    done = CliRunner().invoke(app, ["convert", "litv2", str(file)])
+    assert done.exit_code == 0
+    assert (tmp_path / "released.safetensors").is_file()
+    assert "litv2_s, arguments {'num_classes': 10}" in done.output.replace("\n", "")
+    wrong = CliRunner().invoke(app, ["convert", "can", str(file)])
+    assert isinstance(wrong.exception, ConfigError)
