@@ -15,6 +15,7 @@ from reprise.settings.evaluators import Caption
 MEASURED = "measured"
 PUBLISHED_ONLY = "published only"
 AS_SET = "as set"
+NO_WEIGHTS = "no weights"
 # Metrics of a part of the images, which only some data sets tell from the rest.
 PARTS = ("unseen_", "seen_")
 
@@ -57,7 +58,7 @@ def read_cell(job: TableJob, row: Row, column: str) -> Reading:
         return Reading("not measured: only the cost of its steps is")
     if not run.is_built:
         return Reading(
-            f"not run: scale {job.project.scale.scale} names no released weights for it "
+            f"{NO_WEIGHTS}: scale {job.project.scale.scale} names no released weights for it "
             f"(papers.{slug}.runs.{name}.objective.weights)"
         )
     evaluator = row.evaluators.get(column, metric.evaluator)
@@ -89,15 +90,15 @@ def _read_setting(run: Run, path: str) -> Reading:
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     reading = Reading(AS_SET)
-    if isinstance(value, bool):
-        reading.text = "yes" if value else "no"
-    elif value is None or value == 0:
-        reading.text = "no"
-    elif isinstance(value, list):
-        reading.text = ", ".join(f"{one:g}" for one in value)
-    else:
-        reading.text = value if isinstance(value, str) else f"{value:g}"
+    reading.text = "yes" if value is True else _said(value) if value else "no"
     return reading
+
+
+def _said(value: Any) -> str:
+    """Return a value that is on, for people: whole numbers whole, others with six digits."""
+    if isinstance(value, list):
+        return ", ".join(map(_said, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _not_measured(run_job: RunJob, evaluator: str, metric: str) -> str | None:

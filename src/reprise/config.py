@@ -257,6 +257,10 @@ def _check_run(name: str, run: Run, paper: Paper, scale: Scale, source: Source) 
         if evaluator not in paper.evaluators:
             text = unknown("evaluator", evaluator, paper.evaluators)
             raise ConfigError(f"{place('evaluate')}: {text}")
+        alias = paper.evaluators[evaluator].data
+        if run.is_built and alias not in scale.datasets:
+            text = unknown("data set", alias, scale.datasets)
+            raise ConfigError(f"{place('evaluate')}: {evaluator} needs {text}")
     if run.batch_size % run.accumulate:
         raise ConfigError(f"{place('accumulate')} = {run.accumulate}: must divide batch_size")
     return run.model_copy(update={"objective": objective.model_dump(mode="json")})
@@ -302,6 +306,9 @@ def _check_references(paper: Paper, params: Path, source: Source) -> None:
                 if evaluator not in paper.evaluators:
                     text = unknown("evaluator", evaluator, paper.evaluators)
                     raise ConfigError(f"{key}.{column}: {text}")
+        for key, metric in table.metrics.items():
+            if metric.setting and (wrong := _wrong_setting(key, metric.setting, table, paper)):
+                raise ConfigError(f"{place('metrics', key, 'setting')}: {wrong}")
         for label, cell in (table.plot.measured if table.plot else {}).items():
             if wrong := _wrong_cell(cell, paper.tables):
                 raise ConfigError(f"{place('plot', 'measured', label)}: {wrong}")
@@ -317,6 +324,28 @@ def _check_references(paper: Paper, params: Path, source: Source) -> None:
     for name, claim in paper.claims.items():
         for loc, text in wrong_references(claim, paper.tables):
             raise ConfigError(f"{source.file_of(['claims', name, *loc])}: {text}")
+
+
+def _wrong_setting(column: str, path: str, table: Table, paper: Paper) -> str:
+    """Return what is wrong with a column of settings, or nothing: a run that it shows has it.
+
+    Some may lack it, as methods differ; one that all lack is a slip, and would read as "no".
+    """
+    names = {row.runs.get(column, row.run) for row in table.rows} - {None}
+    own = {str(name).removeprefix(f"{paper.slug}/") for name in names}
+    if not own or any("/" in name for name in own):
+        return ""
+    known = {leaf for name in own for leaf in _leaves(paper.runs[name].model_dump(mode="json"))}
+    return "" if path in known else unknown("setting", path, known)
+
+
+def _leaves(value: Json, where: str = "") -> Iterator[str]:
+    """Yield the dotted path of every value in nested mappings."""
+    for key, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            yield from _leaves(inner, f"{where}{key}.")
+        else:
+            yield f"{where}{key}"
 
 
 def _wrong_benchmark(benchmark: Benchmark, runs: Mapping[str, Run]) -> str:

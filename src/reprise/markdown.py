@@ -123,7 +123,10 @@ def _grid(table: Json) -> Iterator[str]:
     shown, head = printed_columns(table), ["row"]
     for column in table["columns"]:
         name = _head(column)
-        head += [f"{name}, published", f"{name}, ours"] if column["key"] in shown else [name]
+        if column["printed"]:
+            head.append(f"{name}, published")
+        else:
+            head += [f"{name}, published", f"{name}, ours"] if column["key"] in shown else [name]
     body = [[row["label"], *_cells(row, table, shown)] for row in table["rows"]]
     return pipe_table(head, body)
 
@@ -132,9 +135,10 @@ def _cells(row: Json, table: Json, shown: set[str]) -> Iterator[str]:
     columns, table_seeds = table["columns"], table["seeds"]
     for column in columns:
         cell = row["cells"][column["key"]]
-        if column["key"] in shown:
+        if column["printed"] or column["key"] in shown:
             yield cell["published"]["text"] if cell["published"] else ""
-        yield _ours(row, cell, column["unit"], table_seeds)
+        if not column["printed"]:
+            yield _ours(row, cell, column["unit"], table_seeds)
 
 
 def _ours(row: Json, cell: Json, unit: str, table_seeds: int) -> str:
@@ -150,7 +154,7 @@ def _ours(row: Json, cell: Json, unit: str, table_seeds: int) -> str:
 
 
 def _gains(table: Json) -> Iterator[str]:
-    columns = table["columns"]
+    columns = [one for one in table["columns"] if not (one["setting"] or one["printed"])]
     body = [
         [
             row["label"],

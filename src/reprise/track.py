@@ -239,8 +239,17 @@ def _children(job: TableJob, table: Json) -> Iterator[tuple[Json, RunJob]]:
 
 def _runs(job: TableJob, table: Json) -> list[RunJob]:
     """Return every trained run and seed of a table once."""
-    found = {run.key: run for _, run in _children(job, table) if run.run.is_built}
+    found = {run.key: run for row, run in _children(job, table) if _was_trained(row, run)}
     return list(found.values())
+
+
+def _was_trained(row: Json, job: RunJob) -> bool:
+    """Say whether a row's run has files of its own, or is only measured in a benchmark."""
+    made = (one for cell in row["cells"].values() for one in cell["runs"])
+    own = (one for one in made if (one["run"], one["seed"]) == (row["run"], job.seed))
+    if any("benchmark" not in one for one in own):
+        return True
+    return job.run.is_built and (job.folder / "meta.json").is_file()
 
 
 def _pictures(run: RunJob) -> Iterator[tuple[str, Json]]:
@@ -300,7 +309,8 @@ def _grid(table: Json) -> dict[str, list[Any]]:
         if column["key"] in markdown.printed_columns(table):
             grid[f"{label}, published"] = [_printed(cell["published"]) for cell in cells]
         if column["setting"]:
-            grid[label] = [cell["text"] for cell in cells]
+            grid[f"{label}, ours"] = [cell["text"] for cell in cells]
+        if column["setting"] or column["printed"]:
             continue
         for part, name in (("ours", "ours"), ("gain", "gain")):
             for key, suffix in (("value", ""), ("low", " low"), ("high", " high")):
@@ -316,7 +326,7 @@ def _child(
     client: MlflowClient, experiment: str, row: Json, job: RunJob, tags: Mapping[str, str]
 ) -> None:
     """Create the run of a row and seed: curves, measured values, settings, data and files."""
-    if job.run.kind == "cost":
+    if not _was_trained(row, job):
         _cost_child(client, experiment, row, job, tags)
         return
     meta = results.read_meta(job)

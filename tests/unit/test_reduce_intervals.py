@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fabricated import fabricate_all, table_job, workspace
 from scipy import stats
+from statsmodels.stats.power import TTestPower
 
 from reprise import intervals, markdown, reduce, tables, track
 from reprise.config import Project
@@ -162,6 +163,58 @@ def test_three_single_measurements_give_a_t_interval() -> None:
 def test_seeds_that_agree_leave_no_width(value: float) -> None:
     made = intervals.estimate("mean", [np.array([value])] * 3)
     assert made.low == made.value == made.high == pytest.approx(value)
+
+
+# --- the smallest gain that could be told from none -------------------------------------------
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 12])
+def test_over_seeds_the_detectable_gain_is_the_paired_t_tests(seeds: int) -> None:
+    """Of a 95 % interval: 2.5 % on the side where the gain lies."""
+    effects = np.random.default_rng(seeds).normal(0.4, 1.3, seeds)
+    gain = intervals.Estimate(0.4, 0.1, 0.7, "t over seeds")  # its ends play no part
+    solved = TTestPower().solve_power(nobs=seeds, alpha=0.025, power=0.8, alternative="larger")
+    found = intervals.smallest_detectable(gain, effects)
+    assert found == pytest.approx(float(np.ravel(solved)[0]) * effects.std(ddof=1), rel=1e-3)
+    assert intervals.smallest_detectable(gain, 10 * effects + 3) == pytest.approx(10 * found)
+    assert found > intervals.over_seeds(effects)[1] - effects.mean(), "wider than the interval"
+
+
+def test_a_true_gain_of_the_detectable_size_is_found_over_seeds_in_four_of_five() -> None:
+    generator = np.random.default_rng(1)
+    unit = np.array([-1.0, 0.0, 1.0])  # of deviation 1
+    size = intervals.smallest_detectable(intervals.Estimate(0, None, None, ""), unit)
+    drawn = generator.normal(size, 1, (4000, 3))
+    clear = sum(intervals.over_seeds(values)[0] > 0 for values in drawn)
+    assert clear / len(drawn) == pytest.approx(0.8, abs=0.02)
+
+
+def test_a_true_gain_of_the_detectable_size_is_found_over_images_in_four_of_five() -> None:
+    """Pairs of classifiers that truly differ by what one interval says it could detect."""
+    generator, n = np.random.default_rng(2), 600
+
+    def pair(gain: float) -> tuple[np.ndarray, np.ndarray]:
+        """A fifth of the images is told apart by one of the two alone."""
+        kind = generator.random(n)
+        ours, base = kind < 0.1 + gain / 200, (kind >= 0.1 + gain / 200) & (kind < 0.2)
+        both = generator.random(n) < 0.6
+        return (ours | (~base & both)).astype(np.uint8), (base | (~ours & both)).astype(np.uint8)
+
+    ours, base = pair(0.0)
+    none = intervals.estimate("percent_correct", [ours], [base])
+    size = intervals.smallest_detectable(none, np.array([none.value]))
+    assert size is not None
+    assert 3 < size < 8
+    found = [intervals.estimate("percent_correct", [a], [b]) for a, b in map(pair, [size] * 400)]
+    assert np.mean([one.value for one in found]) == pytest.approx(size, abs=0.3)
+    assert np.mean([one.low > 0 for one in found]) == pytest.approx(0.8, abs=0.07)
+
+
+def test_without_an_interval_nothing_is_known_to_be_detectable() -> None:
+    alone = intervals.Estimate(1.5, None, None, intervals.SINGLE)
+    assert intervals.smallest_detectable(alone, np.array([1.5])) is None
+    assert intervals.smallest_detectable(alone, np.array([1.0, 2.0])) is None
+    assert intervals.smallest_detectable(alone, np.array([1.0, 1.5, 2.0])) is not None
 
 
 # --- numbers for people ----------------------------------------------------------------------

@@ -3,7 +3,7 @@
 The run's method may prepare its images itself; here its encoder alone is taken over.
 """
 
-from typing import cast
+from typing import Any, cast
 
 from reprise.evaluators import finetune
 from reprise.evaluators._base import Context, Result
@@ -25,5 +25,9 @@ class OwnSize(Context):
 
 def evaluate(context: Context, settings: Transfer, name: str) -> Result:
     """Train the encoder and a new head as `finetune` does, and score on the test split."""
+    for module in context.method.encoder.modules():
+        # As the recipes have it (not fused on a CPU), whatever was evaluated before.
+        if hasattr(module, "fused_attn"):
+            cast(Any, module).fused_attn = context.world.device.type != "cpu"
     own = OwnSize(context, settings.augment)
     return finetune.evaluate(own, cast(Finetune, settings), name)
