@@ -15,7 +15,7 @@ from reprise.settings.evaluators import Caption
 MEASURED = "measured"
 PUBLISHED_ONLY = "published only"
 AS_SET = "as set"
-NO_WEIGHTS = "no weights"
+NO_WEIGHTS = "names no released weights"
 # Metrics of a part of the images, which only some data sets tell from the rest.
 PARTS = ("unseen_", "seen_")
 
@@ -58,7 +58,7 @@ def read_cell(job: TableJob, row: Row, column: str) -> Reading:
         return Reading("not measured: only the cost of its steps is")
     if not run.is_built:
         return Reading(
-            f"{NO_WEIGHTS}: scale {job.project.scale.scale} names no released weights for it "
+            f"not run: scale {job.project.scale.scale} {NO_WEIGHTS} for it "
             f"(papers.{slug}.runs.{name}.objective.weights)"
         )
     evaluator = row.evaluators.get(column, metric.evaluator)

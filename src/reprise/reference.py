@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reprise import claims, ledger, markdown, results, tables
+from reprise.cells import NO_WEIGHTS
 from reprise.config import Json, Project
 from reprise.errors import RepriseError, StaleError
 from reprise.files import write_atomic
@@ -78,7 +79,9 @@ def snapshot(project: Project, slugs: Sequence[str] = (), whole: bool = True) ->
 def _lacking(job: TableJob, table: Json) -> Iterator[str]:
     for row in table["rows"]:
         for key, cell in row["cells"].items():
-            if cell["status"].startswith(("not run", "partial")):
+            # What a scale has no weights for cannot be built, and lacks nothing.
+            lacks = cell["status"].startswith(("not run", "partial"))
+            if lacks and NO_WEIGHTS not in cell["status"]:
                 yield f"{job.slug}/{job.name}, {row['label']}, {key}: {cell['status']}"
 
 
