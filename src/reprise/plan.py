@@ -186,6 +186,14 @@ class BenchmarkJob:
         return own if self.seconds is None else own.model_copy(update={"seconds": self.seconds})
 
     @property
+    def headline(self) -> bool:
+        """Whether a headline table or a claim reads it; others are built with the sweeps."""
+        tables = self.project.paper(self.slug).tables.values()
+        shown = {m.benchmark for table in tables if table.headline for m in table.metrics.values()}
+        claimed = ClaimsJob(self.project, self.slug).benchmark_jobs
+        return self.name in shown or self.name in {job.name for job in claimed}
+
+    @property
     def key(self) -> str:
         """Name on the command line and in messages: 'paper/benchmark'."""
         return f"{self.slug}/{self.name}"

@@ -99,7 +99,7 @@ class _Judge:
         same = _read(job.outputs[0]).get("digest") == job.digest
         why = "" if same else "its settings or sources changed"
         files = tuple(job.outputs)
-        return Item("benchmark", job.slug, job.name, files, _state(files, why), why)
+        return Item("benchmark", job.slug, job.name, files, _state(files, why), why, job.headline)
 
     def table(self, job: TableJob) -> Item:
         why = self._why_cells(job, "its definition, the published numbers or its sources changed")
