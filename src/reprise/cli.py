@@ -375,7 +375,7 @@ def bench_data(
 
 @bench.command("caption")
 def bench_caption(
-    images: Annotated[int, typer.Option(min=1, help="images decoded at once")] = 100,
+    images: Annotated[int, typer.Option(min=1, help="images decoded at once")] = 60,
     layers: Annotated[int, typer.Option(min=1, help="of the language model")] = 4,
     width: Annotated[int, typer.Option(min=1, help="of the language model")] = 256,
     heads: Annotated[int, typer.Option(min=1, help="of the language model")] = 4,

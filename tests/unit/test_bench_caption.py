@@ -108,4 +108,4 @@ def test_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runner.invoke(app, ["bench", "caption"]).exit_code == 0
     given = ["bench", "caption", "--gpt2", "--images", "8", "--layers", "2", "--seconds", "1"]
     assert runner.invoke(app, given).exit_code == 0
-    assert seen == [(Sizes(), 100, 5, 67, 30.0, 2), (GPT2, 8, 5, 67, 1.0, 2)]
+    assert seen == [(Sizes(), 60, 5, 67, 30.0, 2), (GPT2, 8, 5, 67, 1.0, 2)]

@@ -106,7 +106,7 @@ def test_source_of_training_reruns_everything_but_the_data(copy):
     benches = [
         f"benchmark {bench.key}"
         for bench in plan.benchmark_jobs(copy.project)
-        if bench.headline and path in bench.sources
+        if bench.headline and any(source.match("training/loop.py") for source in bench.sources)
     ]
     assert "benchmark can/step" in benches
     assert copy.planned() == sorted([*runs, *benches, *readers(copy.project, slug=None)])
