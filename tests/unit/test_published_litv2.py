@@ -60,9 +60,9 @@ TYPED = [
 
 # Rows of each file, and how many of its numbers were read where.
 COUNTS = [
-    ("imagenet1k", 26, {"seen": 149, "seen_in_code": 2}),
-    ("throughput_gpus", 13, {"seen": 91}),
-    ("attention_layer", 14, {"seen": 58}),
+    ("imagenet1k", 26, {"seen": 149, "seen_in_code": 2, "derived": 25}),
+    ("throughput_gpus", 13, {"seen": 91, "derived": 13}),
+    ("attention_layer", 14, {"seen": 58, "derived": 14}),
     ("alpha", 7, {"seen": 7, "seen_in_code": 14}),
     ("attention_mechanisms", 1, {"inferred": 6}),
     ("architecture_steps", 2, {"inferred": 7}),
@@ -100,9 +100,48 @@ def test_a_metric_has_one_unit() -> None:
 )
 def test_a_row_is_as_printed(name: str, row: str, metrics: tuple[str, ...], typed: str) -> None:
     cells = published.read(FOLDER / f"{name}.csv")
-    printed = {metric: number.text for (r, metric), number in cells.items() if r == row}
+    printed = {
+        metric: number.text
+        for (r, metric), number in cells.items()
+        if r == row and number.confidence != "derived"
+    }
     expected = zip(metrics, typed.split(), strict=True)
     assert printed == {metric: text for metric, text in expected if text != "-"}
+
+
+# Speeds relative to that of the paper's model of the same class, quotients of two printed numbers.
+CLASSES = {
+    "LITv2-S": "ResNet-50 ConvNeXt-Ti PVT-S Swin-Ti CvT-13 Focal-Tiny Twins-PCPVT-S LITv1-S",
+    "LITv2-M": "ResNet-101 ConvNeXt-S PVT-M Twins-SVT-B Swin-S LITv1-M",
+    "LITv2-B": "ResNet-152 ConvNeXt-B Twins-SVT-L Swin-B LITv1-B",
+    "LITv2-B @384": "DeiT-B@384 Swin-B@384",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "speed", "typed"),
+    [
+        ("imagenet1k", "images_per_second", ("Swin-S", "0.72")),
+        ("throughput_gpus", "rtx3090_images_per_second", ("Swin-Ti", "0.65")),
+        ("attention_layer", "cpu_images_per_second", ("MSA", "0.49")),
+    ],
+)
+def test_relative_speeds_are_quotients(name: str, speed: str, typed: tuple[str, str]) -> None:
+    cells = published.read(FOLDER / f"{name}.csv")
+    others = {row: own for own, rows in CLASSES.items() for row in [own, *rows.split()]}
+    first = {"imagenet1k": others.get, "attention_layer": lambda _: "HiLo"}.get(name)
+    found = {}
+    for (row, metric), number in cells.items():
+        if metric == "relative_images_per_second":
+            own = first(row) if first else "LITv2-S"
+            found[row] = number.text
+            assert (
+                number.text
+                == f"{float(cells[row, speed].text) / float(cells[own, speed].text):.2f}"
+            )
+            assert (number.confidence, number.unit) == ("derived", "x")
+    assert found.keys() == {row for row, metric in cells if metric == speed}
+    assert found[typed[0]] == typed[1]
 
 
 needs_facts = pytest.mark.skipif(

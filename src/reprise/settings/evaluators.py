@@ -149,6 +149,19 @@ class Sheet(Strict):
     images: int = Field(12, gt=0)
 
 
+class Spectrum(Strict):
+    """Share of high frequencies in the outputs of HiLo's two branches, over a split's images."""
+
+    kind: Literal["spectrum"]
+    data: str
+    split: str = "test"
+    images: int = Field(1000, gt=0, description="evenly spread over the split")
+    radius: float = Field(
+        0.5, gt=0, lt=2**0.5, description="high is above this share of the Nyquist frequency"
+    )
+    channels: int = Field(8, ge=0, description="of each branch to show, evenly spread")
+
+
 Evaluator = Annotated[
     LinearProbe
     | Robustness
@@ -161,6 +174,7 @@ Evaluator = Annotated[
     | Caption
     | Retrieval
     | Gap
-    | Sheet,
+    | Sheet
+    | Spectrum,
     Field(discriminator="kind"),
 ]
