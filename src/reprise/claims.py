@@ -197,6 +197,7 @@ def _decide_exactly(finding: Finding, slack: Array) -> None:
     finding.intervals = [(mean, mean) for mean in means]
     if finding.claim.printed:
         finding.basis.insert(0, "asked of the printed numbers alone; nothing was run for it")
+        finding.seeds, finding.intervals = (), [None] * len(means)
         return
     how = "counted" if _exact(finding.readings) else f"the same for all {len(finding.seeds)} seeds"
     finding.basis.insert(0, f"exact: {how}, without noise, so no test is needed")

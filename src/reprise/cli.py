@@ -21,6 +21,10 @@ app = typer.Typer(
 )
 bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
+convert = typer.Typer(
+    help="Released weights that timm cannot load by itself.", no_args_is_help=True
+)
+app.add_typer(convert, name="convert")
 
 ScaleOption = Annotated[
     str | None, typer.Option("--scale", help="demo, smoke, ...; default: params/config.yaml")
@@ -328,17 +332,14 @@ def pull(
     pull_results(_project(scale), remote)
 
 
-@app.command()
-def convert(
-    model: Annotated[str, typer.Argument(help="whose released file it is: litv2")],
+@convert.command("litv2")
+def convert_litv2(
     file: Annotated[Path, typer.Argument(help="the authors' file of weights")],
     out: Annotated[Path | None, typer.Option(help="default: beside it, .safetensors")] = None,
 ) -> None:
-    """Bring a released file of weights to names that timm loads, without running code from it."""
+    """Bring a released file of LITv2 to names that timm loads, without running code from it."""
     from reprise.models.convert import convert as convert_file
 
-    if model != "litv2":
-        raise ConfigError(f"{model!r}: only litv2's files need it; timm loads DeiT III's itself")
     done = convert_file(file)
     target = out or file.with_suffix(".safetensors")
     done.write(target)
@@ -410,9 +411,9 @@ def bench_augment(
     from reprise.bench_augment import show
     from reprise.bench_recipe import step_without_augmentation
 
-    project = _project(scale)
-    side = size or project.run("deit3", "deit3").objective["image"]["size"]
-    show(side, images, seconds, step=step_without_augmentation(project, images))
+    run = _project(scale).run("deit3", "deit3")
+    with step_without_augmentation(run, images) as step:
+        show(size or run.objective["image"]["size"], images, seconds, step=step)
 
 
 @bench.command("loop")
@@ -426,4 +427,5 @@ def bench_loop(
     """A training step of a recipe in our loop against a bare one of timm, on ready images."""
     from reprise.bench_recipe import show
 
-    show(_project(scale), run, batch_size, classes, seconds)
+    project = _project(scale)
+    show(project.run("deit3", run), project.scale.threads, batch_size, classes, seconds)

@@ -17,13 +17,11 @@ from pydantic import BaseModel, ValidationError
 
 from reprise import registry
 from reprise.errors import ConfigError, unknown
-from reprise.settings.claims import wrong_references
 from reprise.settings.project import (
     Benchmark,
     Config,
     Dataset,
     Json,
-    MeasuredMark,
     Metric,
     Paper,
     Row,
@@ -31,6 +29,7 @@ from reprise.settings.project import (
     Scale,
     Table,
 )
+from reprise.settings.references import check_references
 from reprise.yamlfile import overlay, read_yaml
 
 __all__ = [
@@ -239,7 +238,7 @@ def _load_paper(slug: str, params: Path, scale_file: Path, scale: Scale) -> Pape
         name: _check_run(name, run, paper, scale, source) for name, run in paper.runs.items()
     }
     paper = paper.model_copy(update={"runs": checked})
-    _check_references(paper, params, source)
+    check_references(paper, params, functools.partial(_place, source))
     return paper
 
 
@@ -268,109 +267,6 @@ def _check_run(name: str, run: Run, paper: Paper, scale: Scale, source: Source) 
 
 def _place(source: Source, *loc: str) -> str:
     return source.file_of(loc)
-
-
-def _check_references(paper: Paper, params: Path, source: Source) -> None:
-    for name, benchmark in paper.benchmarks.items():
-        if wrong := _wrong_benchmark(benchmark, paper.runs):
-            raise ConfigError(f"{source.file_of(['benchmarks', name, 'runs'])}: {wrong}")
-    for name, table in paper.tables.items():
-        place = functools.partial(_place, source, "tables", name)
-        for key, metric in table.metrics.items():
-            if metric.evaluator and metric.evaluator not in paper.evaluators:
-                text = unknown("evaluator", metric.evaluator, paper.evaluators)
-                raise ConfigError(f"{place('metrics', key, 'evaluator')}: {text}")
-            if metric.benchmark and metric.benchmark not in paper.benchmarks:
-                text = unknown("benchmark", metric.benchmark, paper.benchmarks)
-                raise ConfigError(f"{place('metrics', key, 'benchmark')}: {text}")
-            if metric.benchmark and metric.metric is not None:
-                benchmark = paper.benchmarks[metric.benchmark]
-                if benchmark.kind == "forward" and metric.metric not in benchmark.metrics:
-                    text = unknown(
-                        f"metric of benchmark {metric.benchmark}", metric.metric, benchmark.metrics
-                    )
-                    raise ConfigError(f"{place('metrics', key, 'metric')}: {text}")
-        for index, row in enumerate(table.rows):
-            for shown in (row.run, *row.runs.values()):
-                if shown and "/" not in shown and shown not in paper.runs:
-                    text = unknown("run", shown, paper.runs)
-                    raise ConfigError(f"{place('rows', str(index), 'run')}: {text}")
-            for column in row.runs:
-                if column not in table.metrics:
-                    text = unknown("column", column, table.metrics)
-                    raise ConfigError(f"{place('rows', str(index), 'runs')}: {text}")
-            for column, evaluator in row.evaluators.items():
-                key = place("rows", str(index), "evaluators")
-                if column not in table.metrics:
-                    raise ConfigError(f"{key}: {unknown('column', column, table.metrics)}")
-                if evaluator not in paper.evaluators:
-                    text = unknown("evaluator", evaluator, paper.evaluators)
-                    raise ConfigError(f"{key}.{column}: {text}")
-        for key, metric in table.metrics.items():
-            if metric.setting and (wrong := _wrong_setting(key, metric.setting, table, paper)):
-                raise ConfigError(f"{place('metrics', key, 'setting')}: {wrong}")
-        for label, cell in (table.plot.measured if table.plot else {}).items():
-            if wrong := _wrong_cell(cell, paper.tables):
-                raise ConfigError(f"{place('plot', 'measured', label)}: {wrong}")
-        labels = [row.label for row in table.rows]
-        for label in labels:
-            if labels.count(label) > 1:
-                raise ConfigError(f"{place('rows')}: two rows have the label {label!r}")
-        if table.baseline is not None and table.baseline not in labels:
-            raise ConfigError(f"{place('baseline')}: {unknown('row', table.baseline, labels)}")
-        csv = params / "published" / paper.slug / f"{table.published}.csv"
-        if table.published and not csv.is_file():
-            raise ConfigError(f"{place('published')}: no such file: {csv}")
-    for name, claim in paper.claims.items():
-        for loc, text in wrong_references(claim, paper.tables):
-            raise ConfigError(f"{source.file_of(['claims', name, *loc])}: {text}")
-
-
-def _wrong_setting(column: str, path: str, table: Table, paper: Paper) -> str:
-    """Return what is wrong with a column of settings, or nothing: a run that it shows has it.
-
-    Some may lack it, as methods differ; one that all lack is a slip, and would read as "no".
-    """
-    names = {row.runs.get(column, row.run) for row in table.rows} - {None}
-    own = {str(name).removeprefix(f"{paper.slug}/") for name in names}
-    if not own or any("/" in name for name in own):
-        return ""
-    known = {leaf for name in own for leaf in _leaves(paper.runs[name].model_dump(mode="json"))}
-    return "" if path in known else unknown("setting", path, known)
-
-
-def _leaves(value: Json, where: str = "") -> Iterator[str]:
-    """Yield the dotted path of every value in nested mappings."""
-    for key, inner in value.items():
-        if isinstance(inner, dict) and inner:
-            yield from _leaves(inner, f"{where}{key}.")
-        else:
-            yield f"{where}{key}"
-
-
-def _wrong_benchmark(benchmark: Benchmark, runs: Mapping[str, Run]) -> str:
-    """Return what is wrong with the runs that a benchmark names, or nothing."""
-    for name in benchmark.runs:
-        if name not in runs:
-            return unknown("run", name, runs)
-        if benchmark.kind == "forward" and runs[name].augment is None:
-            return f"{name} has no augment.size, the side of what its model is given"
-    precisions = {runs[name].precision for name in benchmark.runs}
-    if benchmark.kind == "forward" and benchmark.precision is None and len(precisions) > 1:
-        return "its runs differ in precision: give the benchmark a precision of its own"
-    repeated = [name for name in benchmark.runs if benchmark.runs.count(name) > 1]
-    return f"{repeated[0]} is named twice" if repeated else ""
-
-
-def _wrong_cell(cell: MeasuredMark, tables: Mapping[str, Table]) -> str:
-    """Return what is wrong with a cell's address, or nothing."""
-    if cell.table not in tables:
-        return unknown("table", cell.table, tables)
-    rows = [row.label for row in tables[cell.table].rows]
-    if cell.row not in rows:
-        return unknown("row", cell.row, rows)
-    columns = tables[cell.table].metrics
-    return "" if cell.column in columns else unknown("column", cell.column, columns)
 
 
 def load_project(root: Path | None = None, scale: str | None = None) -> Project:

@@ -11,7 +11,7 @@ import yaml
 from fabricated import workspace
 from torch import nn
 
-from reprise import bench, bench_forward, cells, memory, provenance, results
+from reprise import bench, bench_forward, cells, memory, provenance, results, untrained
 from reprise.config import Project, load_project
 from reprise.errors import ConfigError, RepriseError
 from reprise.plan import BenchmarkJob, TableJob
@@ -94,9 +94,9 @@ class Layers(nn.Module):
 
 def macs_of(encoder: nn.Module, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> float:
     monkeypatch.setattr(
-        bench_forward, "example", lambda run, batch, device: torch.empty(shape, device=device)
+        untrained, "example", lambda run, batch, device: torch.empty(shape, device=device)
     )
-    return bench_forward.multiply_adds(None, Layers(encoder))
+    return untrained.multiply_adds(None, Layers(encoder))
 
 
 def test_multiply_adds_of_a_linear_layer_by_hand(monkeypatch):
@@ -138,8 +138,8 @@ def test_what_only_training_needs_is_no_part_of_the_model(tmp_path):
     decoder = {"decoder_depth": 1, "decoder_width": 32, "decoder_heads": 2, "projection": [32, 16]}
     made = {"method": "can", "model": vit(), "objective": decoder}
     loaded = project(tmp_path, {"runs": ["small", "pre"]}, pre=made)
-    counts = bench_forward.count(loaded.run("toy", "pre"), 10)
-    alone = bench_forward.count(loaded.run("toy", "small"), 10)
+    counts = untrained.count(loaded.run("toy", "pre"), 10)
+    alone = untrained.count(loaded.run("toy", "small"), 10)
     head = 32 * 10 + 10
     assert counts.parameters == alone.parameters - head
     assert counts.multiply_adds == alone.multiply_adds - 32 * 10
@@ -170,7 +170,7 @@ def test_deit3_has_the_printed_size(name):
         }
     )
     parameters, flops = DEIT3[name]
-    counts = bench_forward.count(run, 1000)
+    counts = untrained.count(run, 1000)
     if name in ROUGHLY:
         assert counts.parameters / 1e6 - parameters == pytest.approx(ROUGHLY[name], abs=0.005)
     else:
@@ -208,9 +208,9 @@ def test_single_layers_are_measured_on_tokens(tmp_path):
 
 def test_a_layers_input_wants_a_gradient_and_is_cleared_of_it(tmp_path):
     run = project(tmp_path, {"runs": ["msa"]}, msa=layer("msa", side=3)).run("toy", "msa")
-    given = bench_forward.example(run, 5, CPU)
+    given = untrained.example(run, 5, CPU)
     assert given.shape == (5, 9, 24)
-    model = bench_forward.Model("msa", run, bench_forward.drawn(run, 1, CPU), given, "fp32")
+    model = untrained.Model("msa", run, untrained.drawn(run, 1, CPU), given, "fp32")
     model.prepare(training=True)
     model.forward_backward()
     assert given.grad is not None
@@ -228,9 +228,9 @@ def test_weights_are_drawn_without_initialisation_and_buffers_stay_real(tmp_path
     swin["args"]["num_heads"] = [3, 6]
     loaded = project(tmp_path, {"runs": ["small", "swin"]}, swin={"model": swin})
     run = loaded.run("toy", "swin")
-    outline = bench_forward.outline(run, 10)
+    outline = untrained.outline(run, 10)
     assert all(parameter.is_meta for parameter in outline.parameters())
-    method = bench_forward.drawn(run, 10, CPU)
+    method = untrained.drawn(run, 10, CPU)
     assert not any(parameter.is_meta for parameter in method.parameters())
     real = timm.create_model(swin["name"], num_classes=0, **swin["args"])
     assert len(list(real.buffers())) > 0
@@ -245,10 +245,10 @@ def test_weights_are_drawn_without_initialisation_and_buffers_stay_real(tmp_path
 
 def test_a_shared_weight_stays_one():
     layer = nn.Linear(4, 4)
-    with bench_forward.parameters_on_meta():
+    with untrained.parameters_on_meta():
         pair = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
         pair[1].weight = pair[0].weight
-    bench_forward.fill(pair, CPU)
+    untrained.fill(pair, CPU)
     assert pair[0].weight is pair[1].weight
     assert memory.held_by(pair) == 4 * (16 + 4 + 4)
     assert memory.held_by(layer, torch.zeros(3)) == 4 * (16 + 4 + 3)
@@ -260,8 +260,8 @@ def test_a_model_whose_tables_need_its_weights_is_built_as_usual(tmp_path, monke
             super().__init__()
             self.register_buffer("table", self.unused.weight.detach() + 1)
 
-    monkeypatch.setattr(bench_forward, "build", lambda run, classes: Table())
-    made = bench_forward.drawn(project(tmp_path).run("toy", "small"), 10, CPU)
+    monkeypatch.setattr(untrained, "build", lambda run, classes: Table())
+    made = untrained.drawn(project(tmp_path).run("toy", "small"), 10, CPU)
     torch.testing.assert_close(made.table, made.unused.weight.detach() + 1)
 
 
@@ -306,7 +306,7 @@ class Linears(nn.Module):
 
 def test_memory_of_a_model_by_hand(tmp_path):
     run = project(tmp_path).run("toy", "small")
-    model = bench_forward.Model("linears", run, Linears(), torch.randn(100, 64), "fp32")
+    model = untrained.Model("linears", run, Linears(), torch.randn(100, 64), "fp32")
     weights, rows = 4 * 64 * 64, 4 * 100 * 64
     # Forward alone: three weights, the input, and two outputs at once.
     assert model.memory(training=False) == 3 * weights + 3 * rows
@@ -375,7 +375,7 @@ def contender(typical: float) -> bench_forward.Contender:
 
 def test_a_turn_repeats_a_fast_model_and_is_told_per_call(monkeypatch, tmp_path):
     run = project(tmp_path).run("toy", "small")
-    model = bench_forward.Model("linears", run, Linears(), torch.randn(2, 64), "fp32")
+    model = untrained.Model("linears", run, Linears(), torch.randn(2, 64), "fp32")
     calls: list[bool] = []
     monkeypatch.setattr(
         model, "_infer", lambda given: calls.append(torch.is_inference_mode_enabled())
@@ -448,7 +448,7 @@ def test_inference_is_in_the_benchmarks_precision(tmp_path, monkeypatch, precisi
 
 def test_too_little_memory_is_said_in_words(monkeypatch, tmp_path):
     run = project(tmp_path).run("toy", "small")
-    model = bench_forward.Model("linears", run, Linears(), torch.randn(2, 64), "fp32")
+    model = untrained.Model("linears", run, Linears(), torch.randn(2, 64), "fp32")
 
     def full(given):
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -482,7 +482,7 @@ def test_the_record_says_what_was_measured(job):
 
 def test_without_seconds_it_counts_and_computes_nothing(tmp_path, capsys, monkeypatch):
     made = a_job(tmp_path, seconds=0)
-    monkeypatch.setattr(bench_forward, "fill", None)
+    monkeypatch.setattr(untrained, "fill", None)
     bench.show(made)
     printed = capsys.readouterr().out
     assert "GMACs" in printed

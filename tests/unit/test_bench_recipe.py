@@ -162,16 +162,13 @@ def test_both_steps_have_the_same_loss(
     assert losses[-1] == pytest.approx(expected, abs=0.02)
 
 
-def test_ratio_and_rates_are_told(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ratio_and_rates_are_told(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     run = small(project, "official-s")
-    monkeypatch.setattr(Project, "run", lambda self, slug, name: run)
-    show(project, "official-s", batch_size=4, classes=4, seconds=0.0)
+    show(run, 1, batch_size=4, classes=4, seconds=0.0)
     said = " ".join(capsys.readouterr().out.split())
     assert "deit3_small_patch16_224, batches of 4, 1 thread(s)" in said
     assert "medians of 5 rounds" in said
-    for one in (bench_recipe.OURS, bench_recipe.BARE):
+    for one in (bench_recipe.OURS, bench_recipe.BARE, bench_recipe.UNFUSED):
         assert f"│ {one} │" in said
     assert "Our loop makes" in said
 
@@ -182,13 +179,14 @@ def test_the_ratio_is_the_median_of_the_rounds_ratios(
     """Rounds in which the machine was slow for both, or for one, tilt nothing."""
     run = small(project, "official-s")
     taken = {bench_recipe.BARE: [1.0, 4.0, 1.0], bench_recipe.OURS: [2.0, 8.0, 9.0]}
-    monkeypatch.setattr(Project, "run", lambda self, slug, name: run)
+    taken[bench_recipe.UNFUSED] = [2.0, 8.0, 9.0]
     monkeypatch.setattr(bench_recipe, "our_step", lambda *_: lambda: None)
-    monkeypatch.setattr(bench_recipe, "bare_step", lambda *_: lambda: None)
+    monkeypatch.setattr(bench_recipe, "bare_step", lambda *_, **__: lambda: None)
     monkeypatch.setattr(bench_recipe, "measure", lambda calls, seconds: taken)
-    show(project, "official-s", batch_size=4, classes=4, seconds=0.0)
+    show(run, 1, batch_size=4, classes=4, seconds=0.0)
     said = " ".join(capsys.readouterr().out.split())
-    assert "Our loop makes 0.50 times the images of a bare step." in said
+    assert "Our loop makes 0.50 times the images of bare timm." in said
+    assert "Our loop makes 1.00 times the images of bare timm, attention not fused." in said
     assert "│ bare timm │ 4 │" in said
 
 

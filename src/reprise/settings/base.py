@@ -26,6 +26,16 @@ class Strict(BaseModel):
         return value
 
 
+def check_ranges(settings: BaseModel, *names: str) -> None:
+    """Raise pydantic's error unless each of these settings is a range above zero."""
+    for name in names:
+        low, high = getattr(settings, name)
+        if not 0 < low <= high:
+            raise PydanticCustomError(
+                "order", "{name} must be two numbers 0 < low <= high", {"name": name}
+            )
+
+
 class Augment(Strict):
     """Batched augmentation of uint8 images; every part that is off costs nothing.
 
@@ -50,12 +60,7 @@ class Augment(Strict):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        for name in ("crop_scale", "crop_ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise PydanticCustomError(
-                    "order", "{name} must be two numbers 0 < low <= high", {"name": name}
-                )
+        check_ranges(self, "crop_scale", "crop_ratio", "blur_sigma")
         return self
 
 

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from reprise.settings.base import Strict
+from reprise.settings.base import Strict, check_ranges
 
 BLUR_SIGMA = (0.1, 2.0)  # the paper's, and fixed in timm
 SOLARIZE_THRESHOLD = 128 / 255  # the same
@@ -53,12 +53,7 @@ class RecipeAugment(Strict):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        for name in ("crop_scale", "crop_ratio", "blur_sigma"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise PydanticCustomError(
-                    "order", "{name} must be two numbers 0 < low <= high", {"name": name}
-                )
+        check_ranges(self, "crop_scale", "crop_ratio", "blur_sigma")
         if self.crop == "src" and self.padding >= self.size:
             raise PydanticCustomError("padding", "crop: src needs padding below size")
         return self
