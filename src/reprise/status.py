@@ -73,6 +73,8 @@ class _Judge:
 
     def __init__(self, project: Project) -> None:
         self.project = project
+        shown = plan.benchmark_jobs(project, headline_only=True)
+        self._headline = {job.key for job in shown}
         self._known: dict[tuple[object, ...], Item] = {}
 
     def data(self, folder: Path) -> Item:
@@ -99,7 +101,15 @@ class _Judge:
         same = _read(job.outputs[0]).get("digest") == job.digest
         why = "" if same else "its settings or sources changed"
         files = tuple(job.outputs)
-        return Item("benchmark", job.slug, job.name, files, _state(files, why), why, job.headline)
+        return Item(
+            "benchmark",
+            job.slug,
+            job.name,
+            files,
+            _state(files, why),
+            why,
+            job.key in self._headline,
+        )
 
     def table(self, job: TableJob) -> Item:
         why = self._why_cells(job, "its definition, the published numbers or its sources changed")
