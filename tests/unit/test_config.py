@@ -59,7 +59,12 @@ def test_every_committed_file_is_valid(scale: str) -> None:
         ("scales/smoke.yaml", "batch_size: 64", "batch_size: many", 'batch_size = "many"'),
         ("scales/smoke.yaml", "threads: 1", "threads: 0", "threads = 0"),
         ("scales/smoke.yaml", "name: digits", "name: digit", "did you mean 'digits'"),
-        ("config.yaml", "papers: [can, capdec, deit3]", "paper: [can]", "did you mean 'papers'"),
+        (
+            "config.yaml",
+            "papers: [can, capdec, deit3, litv2]",
+            "paper: [can]",
+            "did you mean 'papers'",
+        ),
     ],
 )
 def test_a_mistake_is_named(workspace: Path, file: str, old: str, new: str, said: str) -> None:

@@ -3,11 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.models.twins import LocallyGroupedAttn
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from reprise.errors import ConfigError
-from reprise.models.mechanisms import MECHANISMS, build
+from reprise.models.mechanisms import MECHANISMS, Window, build, cut_windows_first
 
 # Table 10: parameters in M, FLOPs (multiply-adds) in M.
 PRINTED = {
@@ -120,6 +121,17 @@ def test_windows_are_a_mask_over_all_tokens(name: str, size: tuple[int, int]) ->
     x = torch.randn(1, len(rows), 16)
     expected = layer.proj(by_hand(layer.qkv, x[0], mask))
     torch.testing.assert_close(layer(x, size)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(14, 14), (7, 21), (10, 5)])
+def test_windows_cut_first_are_what_timm_has(size: tuple[int, int]) -> None:
+    """Also where the map is no multiple of a window."""
+    torch.manual_seed(0)
+    plain, x = LocallyGroupedAttn(16, 4, ws=7), torch.randn(2, size[0] * size[1], 16)
+    expected = plain(x, size)
+    cut_windows_first(plain)
+    assert type(plain) is Window
+    torch.testing.assert_close(plain(x, size), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (4, 8), (8, 6)])

@@ -16,6 +16,7 @@ from reprise.config import Run
 from reprise.errors import ConfigError
 from reprise.models.convert import convert
 from reprise.models.litv2 import ARCHITECTURES, LITv2
+from reprise.models.mechanisms import cut_windows_first
 from reprise.models.released import load_strictly
 from reprise.papers.deit3 import Recipe
 from reprise.settings.litv2 import Settings
@@ -64,4 +65,6 @@ def network(run: Run, settings: Settings, classes: int) -> nn.Module:
     elif settings.switches or settings.weights is not None:
         wrong = ", ".join([*settings.switches] or ["weights"])
         raise ConfigError(f"{run.model.name} is no LITv2 and takes no {wrong}; leave it out")
-    return timm.create_model(run.model.name, num_classes=classes, **args | run.model.args)
+    model = timm.create_model(run.model.name, num_classes=classes, **args | run.model.args)
+    cut_windows_first(model)
+    return model
