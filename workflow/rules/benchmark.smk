@@ -1,5 +1,5 @@
-# Benchmarks: what training steps, or forward passes of models, cost. Each takes the whole machine,
-# so that no other job of ours slows what is timed.
+# Benchmarks: what training steps, or forward passes of models, cost. What is timed takes the whole
+# machine, so that no other job of ours slows it; what is only counted takes one core.
 
 
 rule benchmark:
@@ -13,7 +13,7 @@ rule benchmark:
     params:
         digest=benchmark_digest,
         scale=SCALE,
-    threads: workflow.cores
+    threads: lambda wildcards: workflow.cores if benchmark_job(wildcards).is_timed else 1
     resources:
         launcher=LAUNCHER,
     message:

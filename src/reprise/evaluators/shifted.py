@@ -1,13 +1,17 @@
 """Top-1 of a classifier on a test set of another kind, such as ImageNet-A or sketches.
 
 Such sets hold some of the classes that the classifier tells apart; the others' scores are left out,
-as is usual for them.
+as is usual for them. Where an image has several right answers (`RealSet`), any of them will do.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from reprise.data.base import ImageSet
 from reprise.errors import ConfigError
-from reprise.evaluators._base import Context, Result, top1
+from reprise.evaluators._base import Context, Result, correctness
 from reprise.methods.supervised import Supervised
 from reprise.settings.evaluators import Shifted
 from reprise.training.run import training_data
@@ -30,4 +34,10 @@ def evaluate(context: Context, settings: Shifted, name: str) -> Result:
         )
     columns = torch.tensor([known.index(one) for one in data.classes])
     scores = context.forward(data, torch.arange(len(data)), classifier.logits, name)
-    return Result(data, [top1(scores[:, columns].argmax(dim=1).numpy(), data.labels.numpy())])
+    return Result(data, [correctness("top1", _right(scores[:, columns].argmax(dim=1), data))])
+
+
+def _right(predicted: Tensor, data: ImageSet) -> NDArray[np.bool_]:
+    """Return whether each class is an image's, or one of those it has: bool [N]."""
+    answers: Tensor = getattr(data, "answers", data.labels[:, None])
+    return np.asarray((predicted[:, None] == answers).any(dim=1))

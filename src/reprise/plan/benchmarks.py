@@ -39,6 +39,11 @@ class BenchmarkJob:
         """Threads that it measures with."""
         return self.benchmark.threads or self.project.scale.threads
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether it wants the machine to itself; else it only counts."""
+        return self.benchmark.seconds > 0
+
     @cached_property
     def sources(self) -> list[Path]:
         """The source files whose code is measured."""
