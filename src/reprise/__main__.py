@@ -1,6 +1,7 @@
 """Entry point: `python -m reprise`."""
 
 import atexit
+import ctypes
 import gc
 import logging
 import os
@@ -17,12 +18,26 @@ def main() -> NoReturn:
     seconds. A rarer garbage collection and an end without teardown save two of them.
     """
     gc.set_threshold(100_000, 50, 50)
+    keep_freed_memory()
     code = _run()
     atexit._run_exitfuncs()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed, where it can be told so (glibc).
+
+    It gives large tensors back to the system otherwise, which hands every page of the next one out
+    anew: 4 to 10 % of the time of a training step or a forward pass on a processor.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    trim_threshold, mmap_threshold = -1, -3  # M_... of <malloc.h>
+    if mallopt is not None:
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(mmap_threshold, 2**30)
 
 
 def _run() -> int:

@@ -42,6 +42,23 @@ def test_help_lists_the_verbs_without_the_heavy_imports() -> None:
     assert done.stdout.split() == ["light", "True"], done.stderr
 
 
+def test_freed_memory_is_used_again_without_new_pages() -> None:
+    """The second of two arrays of 64 MB touches 16,000 new pages, or hardly any."""
+    program = (
+        "import resource, sys\nimport numpy as np\nfrom reprise.__main__ import keep_freed_memory\n"
+        "if sys.argv[1] == 'kept':\n    keep_freed_memory()\n"
+        "np.ones(2**23)\nbefore = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "np.ones(2**23)\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+    faults = {
+        how: int(subprocess.check_output([sys.executable, "-c", program, how], text=True))
+        for how in ("given back", "kept")
+    }
+    if faults["given back"] < 100:
+        pytest.skip("this system's allocator keeps memory by itself, or uses large pages")
+    assert faults["kept"] < faults["given back"] / 10
+
+
 def test_checking_parameters_needs_no_heavy_import() -> None:
     program = (
         "import sys\nfrom reprise import plan\nfrom reprise.config import load_project\n"
