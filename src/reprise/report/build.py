@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from reprise import claims, ledger, markdown, reference, results, tables
 from reprise.config import Json, Project, Table
 from reprise.files import write_atomic
 from reprise.plan import ClaimsJob, RunJob, TableJob, claims_jobs, run_jobs, table_jobs
-from reprise.report import captions, figures, pictures, plots
+from reprise.report import captions, dense, figures, pictures, plots
 
 _HERE = Path(__file__).parent
 # Evaluators without pictures; others have a setting that says how many, or always draw some.
@@ -71,13 +71,15 @@ def render(project: Project) -> str:
         count=_count,
     )
     runs = {slug: _finished_runs(project, slug) for slug in project.papers}
+    evaluated = [(run.job, run.evaluations) for found in runs.values() for run in found]
+    compared = dense.galleries(table_jobs(project), evaluated)
     return environment.get_template("template.html").render(
         scale=project.scale,
         style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 (our files)
         script=Markup((_HERE / "script.js").read_text(encoding="utf-8")),  # noqa: S704
         built=time.strftime("%Y-%m-%d %H:%M"),
         summary=_summary([run for found in runs.values() for run in found]),
-        papers=[_paper(project, slug, found) for slug, found in runs.items()],
+        papers=[_paper(project, slug, found, compared) for slug, found in runs.items()],
     )
 
 
@@ -152,16 +154,25 @@ def _summary(runs: Sequence[FinishedRun]) -> Json:
     }
 
 
-def _paper(project: Project, slug: str, runs: Sequence[FinishedRun]) -> Json:
+def _paper(
+    project: Project, slug: str, runs: Sequence[FinishedRun], compared: dense.Galleries
+) -> Json:
     paper = project.paper(slug)
     logs = [(run, results.read_log(run.job.folder / "log.jsonl")) for run in runs]
     trained = [(run.job, lines) for run, lines in logs if lines]
     styles = {name: n for n, name in enumerate(dict.fromkeys(job.name for job, _ in trained))}
     curves = [plots.Curve(job.name, job.seed, styles[job.name], lines) for job, lines in trained]
     first_seeds = {run.job.name: run for run in reversed(runs)}
+    beneath_tables = {
+        source for shown in compared.values() for one in shown for source in one.sources
+    }
     return {
         "paper": paper,
-        "tables": [_table(job) for job in table_jobs(project) if job.slug == slug],
+        "tables": [
+            {**_table(job), "compared": compared[job.slug, job.name]}
+            for job in table_jobs(project)
+            if job.slug == slug
+        ],
         "claims": [_claims(job) for job in claims_jobs(project) if job.slug == slug],
         "strengths": _strengths(runs, styles),
         "curves": list({curve.run: curve for curve in curves}.values()),
@@ -169,7 +180,12 @@ def _paper(project: Project, slug: str, runs: Sequence[FinishedRun]) -> Json:
         "captions": captions.galleries(
             slug, paper.tables.values(), [(run.job, run.evaluations) for run in runs]
         ),
-        "galleries": [g for run in runs if run in first_seeds.values() for g in _galleries(run)],
+        "galleries": [
+            shown
+            for run in runs
+            if run in first_seeds.values()
+            for shown in _galleries(run, beneath_tables)
+        ],
         "runs": runs,
         "missing": sum(job.slug == slug for job in run_jobs(project, headline_only=True))
         - sum(run.job.run.headline for run in runs),
@@ -293,16 +309,20 @@ def _strengths(runs: Sequence[FinishedRun], styles: Mapping[str, int]) -> Json:
     return {"curves": curves, "panels": _shown(plots.strength_panels(curves))}
 
 
-def _galleries(run: FinishedRun) -> Iterator[Json]:
-    """Yield the pictures that a run's evaluators drew, but for those with captions."""
+def _galleries(
+    run: FinishedRun, beneath_tables: Collection[tuple[str, str, str]]
+) -> Iterator[Json]:
+    """Yield the pictures that a run's evaluators drew, but for those shown with other runs'."""
     for name, evaluation in run.evaluations.items():
         drawn = {**evaluation, "pictures": captions.other_pictures(evaluation)}
+        if (run.job.slug, run.job.name, name) in beneath_tables:
+            drawn["pictures"] = dense.other_pictures(drawn)
         if strips := list(pictures.strips(run.job, name, drawn)):
             yield {"run": run, "strips": strips}
 
 
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _data_uri(image: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(image).decode()
 
 
 def duration(seconds: float) -> str:

@@ -188,5 +188,5 @@ def _images(record: _Record) -> NDArray[np.generic]:
 
 def _picture(image: NDArray[np.generic]) -> Picture:
     height, width = image.shape[:2]
-    factor = max(1, -(-_SIDE // min(height, width)))
+    factor = pictures.factor(min(height, width), _SIDE)
     return Picture(pictures.png(image), factor * width, factor * height, factor > 1)

@@ -58,8 +58,8 @@ def strip(images: NDArray[np.generic]) -> bytes:
     """
     if problem := wrong(images):
         raise ValueError(problem)
-    factor = max(1, -(-_HEIGHT // images.shape[1]))
-    enlarged = images.repeat(factor, axis=1).repeat(factor, axis=2)
+    times = factor(images.shape[1], _HEIGHT)
+    enlarged = images.repeat(times, axis=1).repeat(times, axis=2)
     if len(enlarged) == 1:  # no gap, so no transparency either
         return png(enlarged[0])
     tiles = [Image.fromarray(one).convert("RGBA") for one in enlarged]
@@ -78,9 +78,21 @@ def wrong(images: NDArray[np.generic]) -> str:
     return f"expected uint8 [k, H, W] or [k, H, W, 3], got {images.dtype} {list(images.shape)}"
 
 
+def factor(side: int, least: int) -> int:
+    """Return the whole number by which a side is enlarged to at least so many pixels, 1 or more."""
+    return max(1, -(-least // side))
+
+
 def png(image: NDArray[np.generic]) -> bytes:
     """Return a PNG of one image, uint8 [H, W] or [H, W, 3], as it is."""
     return _as_png(Image.fromarray(image))
+
+
+def webp(image: Image.Image, exact: bool) -> bytes:
+    """Return a WebP of an image, exactly as it is or compressed as photographs are."""
+    stream = io.BytesIO()
+    image.save(stream, format="WebP", lossless=exact, quality=85)
+    return stream.getvalue()
 
 
 def _is_large(images: NDArray[np.generic]) -> bool:
