@@ -1,10 +1,11 @@
 """Settings of the evaluators, told apart by ``kind``."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from reprise.settings.base import Augment, Optim, Strict
+from reprise.settings.base import Augment, Optim, Strict, check_ranges
 
 
 class Probe(Strict):
@@ -162,6 +163,55 @@ class Spectrum(Strict):
     channels: int = Field(8, ge=0, description="of each branch to show, evenly spread")
 
 
+class Segment(Strict):
+    """mIoU, mean and pixel accuracy of a split's segmentation, of whole images or in windows.
+
+    One scale, 1, without ``flip`` is a single-scale test; several with it a multi-scale one.
+    """
+
+    kind: Literal["segment"]
+    data: str
+    split: str = "test"
+    images: int | None = Field(None, gt=0, description="evenly spread over the split; null: all")
+    window: int | None = Field(None, gt=0, description="side, pixels; null: whole images")
+    stride: int | None = Field(None, gt=0, description="between windows, pixels, at most a window")
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = Field((1.0,), min_length=1)
+    flip: bool = Field(False, description="average over mirrored images, too")
+    pictures: int = Field(0, ge=0, description="images to show with truth and prediction")
+
+    @model_validator(mode="after")
+    def _windows_cover_the_image(self) -> Self:
+        if (self.window is None) != (self.stride is None):
+            raise PydanticCustomError("window", "window and stride go together")
+        if self.window is not None and self.stride is not None and self.stride > self.window:
+            raise PydanticCustomError("stride", "stride must be at most window")
+        return self
+
+
+class Detect(Strict):
+    """COCO's average precision of a split's boxes and, with ``masks``, instance masks.
+
+    Images without objects count; those whose objects have no outlines are left out of the latter.
+    """
+
+    kind: Literal["detect"]
+    data: str
+    split: str = "test"
+    images: int | None = Field(None, gt=0, description="evenly spread over the split; null: all")
+    masks: bool = Field(False, description="of instance masks, too")
+    areas: tuple[float, float] = Field(
+        (32.0**2, 96.0**2), description="between small, medium and large objects, pixels"
+    )
+    batch_size: int = Field(16, gt=0, description="images of a forward pass")
+    pictures: int = Field(0, ge=0, description="images to show with true and found objects")
+    shown_score: float = Field(0.3, ge=0, lt=1, description="least score of a box in a picture")
+
+    @model_validator(mode="after")
+    def _areas_rise(self) -> Self:
+        check_ranges(self, "areas")
+        return self
+
+
 Evaluator = Annotated[
     LinearProbe
     | Robustness
@@ -175,6 +225,8 @@ Evaluator = Annotated[
     | Retrieval
     | Gap
     | Sheet
-    | Spectrum,
+    | Spectrum
+    | Segment
+    | Detect,
     Field(discriminator="kind"),
 ]
