@@ -630,8 +630,11 @@ def test_pictures_show_true_and_found_objects(detector: str) -> None:
     found = random_found(data, masks=detector == "mask_rcnn")
     masks = detector == "mask_rcnn"
     result = evaluated(Fixed(detector, found), data, masks=masks, pictures=5, shown_score=0.7)
-    true, mine = result.pictures.values()
-    assert [*result.pictures] == ["true objects", "found, score at least 0.7"]
+    image, true, mine = result.pictures.values()
+    assert [*result.pictures] == ["image", "truth", "found, score at least 0.7"]
+    compared = result.info["compared"]
+    assert [*compared["shared"], *compared["own"]] == [*result.pictures]
+    assert len(compared["indices"]) == len(image) == len(true)
     assert true.shape == mine.shape == (5, 192, 288, 3)
     assert true.dtype == np.uint8
     plain = evaluator.drawn(data.fetch(torch.tensor([3]))[0][0], nothing(), NAMES)

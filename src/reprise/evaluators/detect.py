@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import ImageColor
 from pycocotools import mask as coco
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
@@ -106,7 +107,16 @@ def evaluate(context: Context, settings: Settings, name: str) -> Result:
         "seconds_of_comparison": round(time.monotonic() - started, 3),
         "class_ap": _by_class(data.names, verdicts[""]),
     }
-    pictures = _pictures(data, chosen, found, settings) if settings.pictures else {}
+    pictures = dict[str, NDArray[np.uint8]]()
+    if settings.pictures:
+        some = _spread(len(chosen), settings.pictures)
+        pictures = _pictures(data, chosen, found, some, settings)
+        info["compared"] = {
+            "indices": chosen[some].tolist(),
+            "shared": list(pictures)[:2],
+            "own": list(pictures)[2:],
+            "legend": [[name, _colour(kind)] for kind, name in enumerate(data.names)],
+        }
     return Result(data, metrics, pictures, info)
 
 
@@ -250,21 +260,27 @@ def _by_class(names: Sequence[str], verdicts: Verdicts) -> Json:
 
 
 def _pictures(
-    data: Detection, chosen: Tensor, found: Sequence[Objects], settings: Settings
+    data: Detection, chosen: Tensor, found: Sequence[Objects], some: Tensor, settings: Settings
 ) -> dict[str, NDArray[np.uint8]]:
-    """Return images with what is there and with what is found, uint8 [k, H, W, 3] each."""
-    some = _spread(len(chosen), settings.pictures).tolist()
-    true, mine = list[NDArray[np.uint8]](), list[NDArray[np.uint8]]()
-    for at in some:
+    """Return images, with what is there and with what is found, uint8 [k, H, W, 3] each."""
+    plain, true, mine = (list[NDArray[np.uint8]]() for _ in range(3))
+    for at in some.tolist():
         index = chosen[at : at + 1]
         image = data.fetch(index)[0][0]
+        plain.append(np.asarray(image.expand(3, -1, -1).permute(1, 2, 0)))
         both = true_objects(data, int(index)), _above(found[at], settings.shown_score)
         if not settings.masks:
             both = replace(both[0], masks=None), replace(both[1], masks=None)
         for shown, objects in zip((true, mine), both, strict=True):
             shown.append(drawn(image, objects, data.names))
     label = f"found, score at least {settings.shown_score:g}"
-    return {"true objects": np.stack(true), label: np.stack(mine)}
+    return {"image": np.stack(plain), "truth": np.stack(true), label: np.stack(mine)}
+
+
+def _colour(kind: int) -> str:
+    """Return the colour of a class as #rrggbb."""
+    red, green, blue = ImageColor.getrgb(COLOURS[kind % len(COLOURS)])[:3]
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def _above(found: Objects, score: float) -> Objects:

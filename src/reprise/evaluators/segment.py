@@ -54,7 +54,20 @@ def evaluate(context: Context, settings: Settings, name: str) -> Result:
         "images_per_second": len(chosen) / seconds,
         "class_iou": _by_class(data.names, confusion.class_iou(counts)),
     }
-    pictures = _pictures(data, chosen, predicted, settings.pictures) if settings.pictures else {}
+    pictures = dict[str, NDArray[np.uint8]]()
+    if settings.pictures:
+        some = _spread(len(chosen), settings.pictures)
+        pictures = _pictures(data, chosen[some], predicted[some])
+        colours = palette()[: len(data.names)].tolist()
+        info["compared"] = {
+            "indices": chosen[some].tolist(),
+            "shared": ["image", "truth"],
+            "own": ["prediction"],
+            "legend": [
+                [name, "#{:02x}{:02x}{:02x}".format(*colour)]
+                for name, colour in zip(data.names, colours, strict=True)
+            ],
+        }
     return Result(data, _metrics(counts, data.names), pictures, info)
 
 
@@ -171,13 +184,12 @@ def _by_class(names: tuple[str, ...], shares: NDArray[np.float64]) -> Json:
 
 
 def _pictures(
-    data: Segmentation, chosen: Tensor, predicted: Tensor, count: int
+    data: Segmentation, chosen: Tensor, predicted: Tensor
 ) -> dict[str, NDArray[np.uint8]]:
     """Return images, and over them truth and prediction, uint8 [k, H, W, 3] each."""
-    some = _spread(len(chosen), count)
-    images = np.asarray(data.fetch(chosen[some])[0].permute(0, 2, 3, 1))
+    images = np.asarray(data.fetch(chosen)[0].permute(0, 2, 3, 1))
     images = np.repeat(images, 3, axis=3) if images.shape[3] == 1 else images
-    truth, found = np.asarray(data.masks[chosen[some]]), np.asarray(predicted[some])
+    truth, found = np.asarray(data.masks[chosen]), np.asarray(predicted)
     return {
         "image": images,
         "truth": overlaid(images, truth),
