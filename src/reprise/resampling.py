@@ -49,6 +49,8 @@ def _columns(name: str, statistics: Statistics) -> NDArray[np.float64] | None:
     family, _, own = name.rpartition(".")
     if family in ("", "captions") and own in ("mean", "image_mean", "image_mean_points"):
         return np.asarray(statistics, np.float64)[:, None]
+    if name.startswith("dense.confusion."):  # pixel counts of the whole set are sums over images
+        return np.asarray(statistics, np.float64).reshape(len(statistics), -1)
     for kind, columns in _CORPUS.items():
         if family == "captions" and own.startswith(kind):
             return columns(np.asarray(statistics, np.float64))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+import reprise.dense  # noqa: F401  (makes its reduce functions known)
 from reprise import reduce
 from reprise.config import Json
 from reprise.errors import RepriseError

@@ -130,3 +130,16 @@ def test_all_functions_are_found_under_their_names() -> None:
     assert set(NAMES["confusion"]) == set(confusion.REDUCERS)
     assert reduce.is_per_image("dense.confusion.miou")
     assert "confusion.miou" in REDUCERS
+
+
+@pytest.mark.parametrize("name", ["miou", "mean_accuracy", "pixel_accuracy"])
+def test_resamples_by_sums_are_resamples_of_images(name: str) -> None:
+    generator = np.random.default_rng(3)
+    truth, found = generator.integers(0, 5, (2, 12, 16, 16)).astype(np.uint8)
+    counts = confusion.count(truth, np.where(generator.random(truth.shape) < 0.6, truth, found), 5)
+    fast = resampling.values(f"dense.confusion.{name}", counts, 20)
+    times = resampling.draws(len(counts), 20)
+    slow = [
+        reduce.apply(f"dense.confusion.{name}", np.repeat(counts, row, axis=0)) for row in times
+    ]
+    np.testing.assert_allclose(fast, slow, rtol=1e-12)
