@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 import reprise.dense  # noqa: F401  (makes the reduce functions known)
-from reprise import intervals, reduce
+from reprise import intervals, reduce, resampling
 from reprise.dense import NAMES, REDUCERS, confusion
 
 CLASSES = 5
