@@ -3,22 +3,17 @@
 Nothing here imports torch, so that a decoding process starts in a fraction of a second.
 """
 
+import functools
 import io
-import multiprocessing
 import os
-import signal
-import threading
-import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from reprise.data.parallel import in_order
 from reprise.errors import DataError
 
 CHUNK_BYTES = 1 << 23  # pixels that one call hands back
@@ -48,51 +43,12 @@ def decode_all(
     a worker are in memory at any time. Raises DataError where a file cannot be read at all.
     """
     step = size_of_chunk or max(1, min(CHUNK_FILES, CHUNK_BYTES // (3 * size * size)))
-    starts = range(0, len(paths), step)
-    workers = workers or len(os.sched_getaffinity(0))
-    if workers == 1 or len(starts) == 1 or (len(paths) < FEW and size_of_chunk is None):
-        for start in starts:
-            yield decode_chunk(paths[start : start + step], size, start)
-        return
-    # Fresh processes: a fork would copy whatever threads hold locks in this one.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(starts)), context, _start_worker) as pool:
-        try:
-            yield from _in_order(pool, paths, size, step, ahead=2 * workers)
-        except BrokenProcessPool:
-            raise DataError(
-                "a process that decoded images was killed, perhaps for lack of memory; "
-                "run the same command again"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+    few = FEW if size_of_chunk is None else 0
+    yield from in_order(functools.partial(_decode, size), paths, step, few, workers)
 
 
-def _in_order(
-    pool: ProcessPoolExecutor, paths: Sequence[str], size: int, step: int, ahead: int
-) -> Iterator[Decoded]:
-    """Yield results in order, with a few chunks handed out ahead of what is taken."""
-    waiting: deque[Future[Decoded]] = deque()
-    for start in range(0, len(paths), step):
-        waiting.append(pool.submit(decode_chunk, paths[start : start + step], size, start))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it however it ends, kill -9 included."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    warnings.simplefilter("ignore")  # Pillow's, on odd metadata: they name no file
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+def _decode(size: int, paths: Sequence[str], first: int) -> Decoded:
+    return decode_chunk(paths, size, first)
 
 
 def decode_chunk(paths: Sequence[str], size: int, first: int = 0) -> Decoded:
