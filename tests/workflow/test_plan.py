@@ -90,3 +90,10 @@ def test_dvc_has_a_stage_for_every_paper_at_every_scale_and_its_folders():
             data = Path(stages[slug]["foreach"][scale])
             assert (REPOSITORY / data).parent == project.data_root
             assert data.name in {dataset.home for dataset in project.scale.datasets.values()}
+
+
+def test_dvc_has_every_data_set_that_can_be_had_without_an_account():
+    stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
+    for scale in ("demo", "smoke"):
+        datasets = load_project(REPOSITORY, scale).scale.datasets.values()
+        assert {dataset.home for dataset in datasets} <= set(stages["data"]["foreach"])
