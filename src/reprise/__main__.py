@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import errno
 import gc
 import logging
 import os
@@ -9,6 +10,9 @@ import sys
 from typing import NoReturn
 
 from reprise.errors import Interrupted, RepriseError
+
+# Errors of the system by which a disk or a folder refuses to be written to.
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 def main() -> NoReturn:
@@ -57,6 +61,16 @@ def _run() -> int:
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return Interrupted.exit_code
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        what = error.filename or "a file"
+        print(
+            f"error: {what}: {error.strerror}; what was finished before is intact: make room, or "
+            "let the folder be written to, and run the same command again",
+            file=sys.stderr,
+        )
+        return 1
     return 0
 
 

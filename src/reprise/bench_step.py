@@ -15,6 +15,7 @@ from reprise.config import Json, Run
 from reprise.data.transforms import augment
 from reprise.errors import ConfigError
 from reprise.flops import multiply_adds, on_meta
+from reprise.models.attention import choose_attention
 from reprise.plan import BenchmarkJob
 from reprise.progress import bar
 from reprise.registry import load
@@ -54,6 +55,7 @@ def training_step(
     torch.manual_seed(0)
     subject, settings = StandIn(CLASSES, channels), augmentation(run)
     method = load("method", run.method).build(run, subject).to(device).train()
+    choose_attention(method, device)
     optimizer = build_optimizer(method, run.optim)
     size, count = settings.size, run.batch_size
     shape = (count, channels, size, size)

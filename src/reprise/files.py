@@ -8,6 +8,17 @@ from typing import BinaryIO
 
 
 @contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Name a file in the errors of writing to it, in which the system names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside path; publish it under path's name when the block succeeds.
 
@@ -17,7 +28,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as stream:
+        with named(path), temporary.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

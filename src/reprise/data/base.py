@@ -86,6 +86,23 @@ class ArraySet:
         return self.images[indices], self.labels[indices]
 
 
+class Derived:
+    """An `ImageSet` made from another one: all but `fetch` is that one's, unless redefined."""
+
+    data: ImageSet
+
+    name = property(lambda self: self.data.name)
+    split = property(lambda self: self.data.split)
+    digest = property(lambda self: self.data.digest)
+    classes = property(lambda self: self.data.classes)
+    channels = property(lambda self: self.data.channels)
+    size = property(lambda self: self.data.size)
+    labels = property(lambda self: self.data.labels)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
 class SplitFiles(Strict):
     """What the manifest says of a split: samples, SHA-256 of its files, source files left out."""
 

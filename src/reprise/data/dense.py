@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reprise.data.annotated import MaskSet, ObjectSet
-from reprise.data.base import ImageSet
+from reprise.data.base import Derived, ImageSet
 from reprise.data.canvas import IGNORE
 from reprise.data.sets.fashion_scenes import SceneSet
 from reprise.errors import ConfigError
@@ -22,25 +22,8 @@ __all__ = ["IGNORE", "Detection", "Segmentation", "Some", "detection", "segmenta
 BACKGROUND = "background"
 
 
-class _View:
-    """An `ImageSet` that shows another one's images: all but `fetch` is that one's."""
-
-    data: ImageSet
-
-    name = property(lambda self: self.data.name)
-    split = property(lambda self: self.data.split)
-    digest = property(lambda self: self.data.digest)
-    classes = property(lambda self: self.data.classes)
-    channels = property(lambda self: self.data.channels)
-    size = property(lambda self: self.data.size)
-    labels = property(lambda self: self.data.labels)
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-
 @dataclass(eq=False)
-class Segmentation(_View):
+class Segmentation(Derived):
     """Images uint8 [N, C, H, W] of ``data`` with a class of every pixel.
 
     ``names`` are those of the mask values 0 .. len - 1; ``masks`` uint8 [N, H, W] are `IGNORE`
@@ -59,7 +42,7 @@ class Segmentation(_View):
 
 
 @dataclass(eq=False)
-class Detection(_View):
+class Detection(Derived):
     """Images uint8 [N, C, H, W] of ``data`` with a box of every object.
 
     ``names`` are those of the object classes; ``boxes`` float32 [N, K, 5]: class, x0, y0, x1, y1
@@ -103,7 +86,7 @@ class Detection(_View):
 
 
 @dataclass(eq=False)
-class Some(_View):
+class Some(Derived):
     """Chosen images of another set, int64 [n]: index i here is ``chosen[i]`` there."""
 
     data: ImageSet

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reprise.captions import embeddings
+from reprise.captions.java import NoJavaError
 from reprise.captions.meteor import Meteor
 from reprise.captions.scores import METRICS, Scores, score
 from reprise.captions.tokens import tokenise
@@ -46,10 +47,14 @@ def evaluate(context: Context, settings: Caption, name: str) -> Result:
         raise ConfigError(f"{context.job.key}: its method says no captions; remove {name!r}")
     data = captioned(context.data(settings.data, settings.split))
     references = [data.captions(index, settings.style) for index in range(len(data))]
-    with _meteor(settings) as meteor:
+    try:
+        with _meteor(settings) as meteor:
+            said, seconds = _say(context, method, settings, data)
+            tokens = tokenise(dict(enumerate(references)), dict(enumerate(said)))
+            scores = score(tokens, settings.metrics, meteor)
+    except NoJavaError as absent:
         said, seconds = _say(context, method, settings, data)
-        tokens = tokenise(dict(enumerate(references)), dict(enumerate(said)))
-        scores = score(tokens, settings.metrics, meteor)
+        scores = _unscored(data, settings, f"{absent}; then delete this evaluation and repeat it")
     return Result(
         data,
         [*_scored(scores, settings), *_unseen(data, scores), *_verbatim(context, references, said)],
@@ -61,6 +66,12 @@ def evaluate(context: Context, settings: Caption, name: str) -> Result:
             "captions": _gallery(data, settings, references, said),
         },
     )
+
+
+def _unscored(data: CaptionedSet, settings: Caption, why: str) -> Scores:
+    """Return no scores, with the reason for every one that would have been there."""
+    parts = [f"{part}_{metric}" for part in ("unseen", "seen") for metric in ("cider", "bleu_4")]
+    return Scores(tuple(range(len(data))), {}, (), dict.fromkeys([*settings.metrics, *parts], why))
 
 
 def _meteor(settings: Caption) -> contextlib.AbstractContextManager[Meteor | None]:

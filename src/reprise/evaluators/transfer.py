@@ -3,10 +3,11 @@
 The run's method may prepare its images itself; here its encoder alone is taken over.
 """
 
-from typing import Any, cast
+from typing import cast
 
 from reprise.evaluators import finetune
 from reprise.evaluators._base import Context, Result
+from reprise.models.attention import choose_attention
 from reprise.settings.base import Augment
 from reprise.settings.evaluators import Finetune, Transfer
 
@@ -25,9 +26,6 @@ class OwnSize(Context):
 
 def evaluate(context: Context, settings: Transfer, name: str) -> Result:
     """Train the encoder and a new head as `finetune` does, and score on the test split."""
-    for module in context.method.encoder.modules():
-        # As the recipes have it (not fused on a CPU), whatever was evaluated before.
-        if hasattr(module, "fused_attn"):
-            cast(Any, module).fused_attn = context.world.device.type != "cpu"
+    choose_attention(context.method.encoder, context.world.device)  # as in training
     own = OwnSize(context, settings.augment)
     return finetune.evaluate(own, cast(Finetune, settings), name)

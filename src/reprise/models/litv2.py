@@ -249,8 +249,13 @@ class LITv2(nn.Module):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Return timm's groups of layers, for learning rates that differ by depth."""
-        blocks = r"^layers\.(\d+)" if coarse else r"^layers\.(\d+)\.(?:blocks\.(\d+)|downsample)"
-        return {"stem": r"^patch_embed", "blocks": [(blocks, None), (r"^norm", (99999,))]}
+        last = (99999,)  # merging comes behind its stage's blocks, the norm behind all
+        blocks = [
+            (r"^layers\.(\d+)\.downsample", last),
+            (r"^layers\.(\d+)\.blocks\.(\d+)", None),
+        ]
+        stages = [(r"^layers\.(\d+)", None)] if coarse else blocks
+        return {"stem": r"^patch_embed", "blocks": [*stages, (r"^norm", last)]}
 
 
 def _attention(

@@ -45,7 +45,7 @@ def read_state(file: Path) -> State:
             f"weights: {file} holds Python objects besides tensors, which could run code, or is no "
             f"file of torch.save: it was not loaded. Save its `state_dict()` alone. ({error})"
         ) from None
-    except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError) as error:
+    except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError, LookupError) as error:
         raise ConfigError(f"weights: {file} is damaged or no weights file: {error}") from None
     return _unwrapped(found, file)
 

@@ -25,7 +25,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from reprise.captions import embeddings
 from reprise.captions.vocabulary import Released, Vocabulary, Words, captioned
 from reprise.config import Run
-from reprise.data.base import ImageSet
+from reprise.data.base import Derived, ImageSet
 from reprise.errors import ConfigError
 from reprise.plan import RunJob
 from reprise.settings.capdec import Settings
@@ -149,14 +149,22 @@ class CapDec(Method):
     def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         shift = self.offset if self.settings.offset == "train" else None
         embedded = self._scaled(self.noisy(self._scaled(batch.views[0]), draws, shift))
-        ends = batch.labels == self.vocabulary.end
-        after = (ends.cumsum(dim=1) - ends.long()) > 0
+        after = self._after(batch.labels)
         length = int((~after).sum(dim=1).max())  # of the longest caption in the batch
         tokens = batch.labels[:, :length]
         logits = self.decoder(embedded, tokens).float()
         labels = tokens.masked_fill(after[:, :length], IGNORED)
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
         return {"loss": loss}
+
+    def weight(self, batch: Batch) -> Tensor:
+        """Return how many tokens its captions have: over these a step's loss is the mean."""
+        return (~self._after(batch.labels)).sum()
+
+    def _after(self, tokens: Tensor) -> Tensor:
+        """Return where tokens int64 [B, L] stand behind a caption's end, bool [B, L]."""
+        ends = tokens == self.vocabulary.end
+        return (ends.cumsum(dim=1) - ends.long()) > 0
 
     @property
     def noise_std(self) -> float:
@@ -206,9 +214,9 @@ class CapDec(Method):
             )
 
 
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """An `ImageSet` of embeddings and captions: sample i has ``given[i]`` and says ``said[i]``.
+@dataclass(eq=False)
+class Samples(Derived):
+    """Embeddings and captions: sample i has embedding ``given[i]`` and says ``said[i]``.
 
     embedded: float32 [E, D]. tokens: int64 [M, L]. given, said: int64 [N], rows of the two.
     """
@@ -219,12 +227,6 @@ class Samples:
     given: Tensor
     said: Tensor
 
-    name = property(lambda self: self.data.name)
-    split = property(lambda self: self.data.split)
-    digest = property(lambda self: self.data.digest)
-    classes = property(lambda self: self.data.classes)
-    channels = property(lambda self: self.data.channels)
-    size = property(lambda self: self.data.size)
     labels = property(lambda self: self.tokens[self.said])
 
     def __len__(self) -> int:

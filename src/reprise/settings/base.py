@@ -1,5 +1,6 @@
 """What every parameter model shares: unknown keys are refused by name, values are frozen."""
 
+import re
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -70,15 +71,49 @@ class Optim(Strict):
     name: Literal["adamw", "lamb", "sgd"] = "adamw"
     lr: float = Field(gt=0)
     min_lr: float = Field(0.0, ge=0, description="the schedule ends here")
-    schedule: Literal["cosine", "linear"] = Field("cosine", description="how the rate falls")
+    schedule: Literal["cosine", "linear", "poly", "step"] = Field(
+        "cosine", description="how the rate falls"
+    )
+    power: float | None = Field(None, gt=0, description="poly only: (1 - step / steps) ** power")
+    milestones: tuple[int, ...] | None = Field(
+        None, description="step only: before these steps the rate falls"
+    )
+    gamma: float | None = Field(None, gt=0, le=1, description="step only: to this share of it")
     warmup_steps: int = Field(0, ge=0)
+    warmup_lr: float | None = Field(None, ge=0, description="the warm-up begins here, not at 0")
     weight_decay: float = Field(0.05, ge=0, description="not applied to biases and norms")
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = Field(1e-8, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
     layer_decay: float | None = Field(None, gt=0, le=1)
+    lr_scale: dict[str, float] | None = Field(
+        None, description="factors of the rate for parameters whose names match a pattern"
+    )
     clip_norm: float | None = Field(None, gt=0)
     ema_decay: float | None = Field(None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        for schedule, *needed in (("poly", "power"), ("step", "milestones", "gamma")):
+            for name in needed:
+                if (getattr(self, name) is not None) != (self.schedule == schedule):
+                    raise PydanticCustomError(
+                        "schedule",
+                        "schedule: {schedule} and {name} go together",
+                        {"schedule": schedule, "name": name},
+                    )
+        if self.milestones is not None and list(self.milestones) != sorted({*self.milestones}):
+            raise PydanticCustomError("order", "milestones must be rising steps")
+        for pattern in self.lr_scale or ():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise PydanticCustomError(
+                    "pattern",
+                    "lr_scale: {pattern!r} is no regular expression: {error}",
+                    {"pattern": pattern, "error": str(error)},
+                ) from None
+        return self
 
 
 class Model(Strict):

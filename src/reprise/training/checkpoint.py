@@ -24,10 +24,15 @@ class _Hashing:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self.sha = stream, hashlib.sha256()
+        self.refused: OSError | None = None
 
     def write(self, data: bytes) -> int:
         self.sha.update(data)
-        return self._stream.write(data)
+        try:
+            return self._stream.write(data)
+        except OSError as error:
+            self.refused = error
+            raise
 
     def flush(self) -> None:
         self._stream.flush()
@@ -50,7 +55,10 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     try:
         with atomic(path) as stream:
             hashing = _Hashing(stream)
-            torch.save(state, cast(BinaryIO, hashing))
+            try:
+                torch.save(state, cast(BinaryIO, hashing))
+            except RuntimeError as error:  # what torch's writer says in place of the disk's refusal
+                raise hashing.refused or error from None
             # The digest is there before the name is: a checkpoint without one is never seen.
             write_atomic(_digest_file(path), hashing.sha.hexdigest())
     except OSError as error:
@@ -93,6 +101,12 @@ def load_newest(folder: Path, device: torch.device | str = "cpu") -> dict[str, A
             f"every checkpoint in {folder} is damaged; delete that folder to train from the start"
         )
     return None
+
+
+def tidy(folder: Path) -> None:
+    """Delete what a kill in the middle of a write left; only while nobody writes there."""
+    for left in folder.glob(".step-*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def remove(folder: Path) -> None:

@@ -6,6 +6,7 @@ on history; so a killed run resumes from any checkpoint and ends in the same byt
 
 import contextlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -23,8 +24,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from reprise.data.base import ImageSet
 from reprise.data.transforms import augment
-from reprise.errors import ConfigError, Interrupted, NonFiniteError
-from reprise.files import write_atomic
+from reprise.errors import ConfigError, Interrupted, NonFiniteError, RepriseError
+from reprise.files import named, write_atomic
 from reprise.progress import Bar, bar, say
 from reprise.settings.base import Augment, Optim
 from reprise.training import checkpoint, distributed
@@ -34,6 +35,7 @@ from reprise.training.optim import Schedule, build_optimizer
 from reprise.training.seeding import Draws, Key, batch_indices, share_of_batch
 
 CHECKPOINT_SECONDS = 15.0  # at most so much work is lost to kill -9
+WORKER_SECONDS = 600.0  # a data-loading worker that brings nothing for so long ends the run
 
 
 @dataclass(frozen=True)
@@ -210,10 +212,32 @@ class Fit:
         done = self.state.step * self.settings.batch_size
         self._mark = time.monotonic()
         with _StopSignals() as signals, bar(self.label, total, done) as shown:
-            for batch in self._batches():
-                self._step(batch, shown)
-                self._pause(signals)
+            try:
+                for batch in self._batches():
+                    self._step(batch, shown)
+                    self._pause(signals)
+            except (RuntimeError, EOFError, ConnectionError) as error:
+                self._refuse_lost_worker(error)
+                raise
         return self.state
+
+    def _refuse_lost_worker(self, error: Exception) -> None:
+        """Raise RepriseError where a worker that loads data was killed or hangs; end the others.
+
+        Forked within this loop they only note SIGTERM, and this process would wait for them at its
+        end.
+        """
+        lost = isinstance(error, EOFError | ConnectionError) or str(error).startswith("DataLoader ")
+        if not self.settings.workers or not lost:
+            return
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        raise RepriseError(
+            f"{self.label}: a process that loads data was killed, perhaps for want of memory, or "
+            f"brought nothing for {WORKER_SECONDS:.0f} s (workers = {self.settings.workers}; "
+            f"{str(error) or type(error).__name__}). The same command goes on from the last "
+            "checkpoint"
+        ) from error
 
     def replay(self) -> dict[str, float]:
         """Repeat the next step's losses from the newest checkpoint, without moving the weights.
@@ -236,7 +260,7 @@ class Fit:
             batch_size=None,
             sampler=range(first, last),
             num_workers=self.settings.workers,
-            timeout=600 if self.settings.workers else 0,
+            timeout=WORKER_SECONDS if self.settings.workers else 0,
         )
         for step, (indices, images, labels) in zip(range(first, last), loader, strict=True):
             device = self.world.device
@@ -279,18 +303,30 @@ class Fit:
     def _backward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Accumulate gradients of the global batch; return the mean losses of this process."""
         parts = split_batch(batch, self.settings.accumulate)
+        shares = self._shares(parts)
         draws, sums = self._draws(step), dict[str, Tensor]()
-        for number, part in enumerate(parts):
+        for number, (part, share) in enumerate(zip(parts, shares, strict=True)):
             size = len(part.labels)
             own = Draws(draws.key, size, draws.start + number * size, draws.device).fold("method")
             last = number == len(parts) - 1
             with self._no_sync(not last), autocast(self.precision, self.world.device):
                 losses = self._module(part, own)
                 self._check_finite(losses, step, part)
-                (losses["loss"] / len(parts)).backward()
+                (losses["loss"] * share).backward()
             for name, value in losses.items():
-                sums[name] = value.detach() / len(parts) + sums.get(name, 0.0)
+                sums[name] = value.detach() * share + sums.get(name, 0.0)
         return sums
+
+    def _shares(self, parts: list[Batch]) -> list[Tensor] | list[float]:
+        """Return the factors by which the parts' losses add up, over processes, to a mean.
+
+        Data-parallel training averages gradients over processes, so they sum to one on average.
+        """
+        if len(parts) == 1 and self.world.size == 1:
+            return [1.0]
+        weights = torch.stack([self.method.weight(part).double() for part in parts])
+        total = distributed.average(weights.sum().to(self.world.device))
+        return list((weights.to(self.world.device) / total).float())
 
     def _no_sync(self, skip: bool) -> contextlib.AbstractContextManager[Any]:
         if skip and isinstance(self._module, DistributedDataParallel):
@@ -325,8 +361,8 @@ class Fit:
         line = {"step": step, "images": step * self.settings.batch_size, **means, "lr": rate}
         self.state.log.append(line)
         if self.world.is_main:
-            with self.state.log_file.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line) + "\n")
+            with named(self.state.log_file), self.state.log_file.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
         return f"loss {means['loss']:.4f}"
 
     def _pause(self, signals: _StopSignals) -> None:
@@ -369,5 +405,6 @@ class Fit:
             self.state.log, self.state.resumed = found["log"], found["resumed"] + 1
             say(f"{self.label}: resumes at step {self.state.step} of {self.settings.steps}")
         if self.world.is_main:
+            checkpoint.tidy(self.state.folder)
             lines = [json.dumps(line) + "\n" for line in self.state.log]
             write_atomic(self.state.log_file, "".join(lines))

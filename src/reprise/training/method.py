@@ -64,6 +64,14 @@ class Method(nn.Module, ABC):
         """Return what the loop trains on; other than the data where samples are not images."""
         return data
 
+    def weight(self, batch: Batch) -> Tensor:
+        """Return how much a batch's loss counts beside other parts of a step: by its samples.
+
+        A scalar. A step that is split over processes or passes then has the mean over all of it,
+        also where a loss is a mean over something that samples have more or less of.
+        """
+        return torch.tensor(len(batch.labels))
+
     @abstractmethod
     def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Return scalar float32 losses; ``loss`` is the one that is minimised."""

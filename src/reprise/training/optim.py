@@ -1,5 +1,7 @@
 """Optimisers and schedules, all timm's and torch's; here they are only chosen and grouped."""
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import timm.optim
@@ -7,19 +9,42 @@ import timm.scheduler
 import torch
 from torch import nn
 
+from reprise.errors import ConfigError
 from reprise.settings.base import Optim
 from reprise.training.method import Method
 
 _NAMES = {"adamw": "adamw", "lamb": "lamb", "sgd": "momentum"}
 
 
+def undecayed(module: nn.Module) -> set[str]:
+    """Return the names of parameters that their models spare from weight decay.
+
+    Those are class tokens, position embeddings and the like (timm's `no_weight_decay`); biases
+    and norms, which have one dimension, are not named.
+    """
+    return {
+        f"{prefix}.{name}".lstrip(".")
+        for prefix, part in module.named_modules()
+        if hasattr(part, "no_weight_decay")
+        for name in part.no_weight_decay()
+    }
+
+
 def parameter_groups(method: Method, optim: Optim) -> list[dict[str, Any]]:
-    """Return parameter groups: no decay on vectors (biases, norms), lr scaled by depth if asked."""
+    """Return parameter groups: no decay where none belongs, rates scaled by depth or by name."""
     if optim.layer_decay is None:
-        return list(timm.optim.param_groups_weight_decay(method, optim.weight_decay))
+        groups = timm.optim.param_groups_weight_decay(
+            method, optim.weight_decay, no_weight_decay_list=undecayed(method)
+        )
+    else:
+        groups = _groups_by_depth(method, optim.weight_decay, optim.layer_decay)
+    return _scaled(list(groups), method, optim.lr_scale or {})
+
+
+def _groups_by_depth(method: Method, decay: float, layer_decay: float) -> list[dict[str, Any]]:
     encoder = method.encoder
     groups = timm.optim.param_groups_layer_decay(
-        encoder, optim.weight_decay, layer_decay=optim.layer_decay
+        encoder, decay, no_weight_decay_list=undecayed(encoder), layer_decay=layer_decay
     )
     of_encoder = {id(parameter) for parameter in encoder.parameters()}
     rest = nn.ParameterDict(
@@ -29,7 +54,35 @@ def parameter_groups(method: Method, optim: Optim) -> list[dict[str, Any]]:
             if id(parameter) not in of_encoder
         }
     )
-    return [*groups, *timm.optim.param_groups_weight_decay(rest, optim.weight_decay)]
+    return [*groups, *timm.optim.param_groups_weight_decay(rest, decay)]
+
+
+def _scaled(
+    groups: list[dict[str, Any]], method: Method, scales: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Split groups so that parameters whose names match a pattern have its factor of the rate."""
+    factors: dict[int, float] = {}
+    for pattern, factor in scales.items():
+        found = [p for name, p in method.named_parameters() if re.search(pattern, name)]
+        if not found:
+            raise ConfigError(
+                f"optim.lr_scale: no parameter's name matches {pattern!r}; there are, among "
+                f"others, {', '.join(_some(name for name, _ in method.named_parameters()))}"
+            )
+        factors.update({id(parameter): factor for parameter in found})
+    if not factors:
+        return groups
+    split = []
+    for group in groups:
+        for factor in sorted({factors.get(id(p), 1.0) for p in group["params"]}):
+            chosen = [p for p in group["params"] if factors.get(id(p), 1.0) == factor]
+            scale = group.get("lr_scale", 1.0) * factor
+            split.append({**group, "params": chosen, "lr_scale": scale})
+    return split
+
+
+def _some(names: Iterable[str], count: int = 8) -> list[str]:
+    return list(names)[:count]
 
 
 def build_optimizer(method: Method, optim: Optim) -> torch.optim.Optimizer:
@@ -51,28 +104,15 @@ def build_optimizer(method: Method, optim: Optim) -> torch.optim.Optimizer:
 
 
 class Schedule:
-    """Linear warm-up, then half a cosine or a line: the rate is a function of the step alone."""
+    """Linear warm-up, then a falling rate, which is a function of the step alone.
+
+    It falls by half a cosine or by a line from the warm-up's end, by a power of what is left of
+    the whole length, or at milestones.
+    """
 
     def __init__(self, optimizer: torch.optim.Optimizer, optim: Optim, steps: int) -> None:
         self._optimizer = optimizer
-        shared: dict[str, Any] = {
-            "t_initial": steps + 1,  # so that the last step still moves
-            "lr_min": optim.min_lr,
-            "warmup_t": optim.warmup_steps,
-            "warmup_lr_init": 0.0,
-            "t_in_epochs": False,
-        }
-        self._timm: timm.scheduler.scheduler.Scheduler
-        if optim.schedule == "linear":
-            # The line begins where the warm-up ends, as in transformers' schedule of that name.
-            self._timm = timm.scheduler.PolyLRScheduler(
-                optimizer,
-                power=1.0,
-                **{**shared, "warmup_prefix": True},
-            )
-            self._timm.t_initial = steps + 1 - optim.warmup_steps
-        else:
-            self._timm = timm.scheduler.CosineLRScheduler(optimizer, **shared)
+        self._timm = _scheduler(optimizer, optim, steps)
 
     def set(self, step: int) -> float:
         """Set every group's rate for a step (from 0); return the unscaled rate."""
@@ -81,3 +121,31 @@ class Schedule:
             float(group["lr"]) / float(group.get("lr_scale", 1.0))
             for group in self._optimizer.param_groups
         )
+
+
+def _scheduler(
+    optimizer: torch.optim.Optimizer, optim: Optim, steps: int
+) -> timm.scheduler.scheduler.Scheduler:
+    warmup: dict[str, Any] = {
+        "warmup_t": optim.warmup_steps,
+        "warmup_lr_init": optim.warmup_lr or 0.0,
+        "t_in_epochs": False,
+    }
+    if optim.milestones is not None:
+        # timm lets the rate fall one call before a milestone, and our first call is its number 1.
+        after = [milestone + 2 for milestone in optim.milestones]
+        return timm.scheduler.MultiStepLRScheduler(
+            optimizer, after, optim.gamma or 1.0, warmup_prefix=False, **warmup
+        )
+    # One step more than there are, so that the last one still moves.
+    falling = {**warmup, "t_initial": steps + 1, "lr_min": optim.min_lr}
+    if optim.schedule == "cosine":
+        return timm.scheduler.CosineLRScheduler(optimizer, **falling)
+    if optim.power is not None:
+        return timm.scheduler.PolyLRScheduler(optimizer, power=optim.power, **falling)
+    # The line begins where the warm-up ends, as in transformers' schedule of that name.
+    made = timm.scheduler.PolyLRScheduler(
+        optimizer, power=1.0, **{**falling, "warmup_prefix": True}
+    )
+    made.t_initial = steps + 1 - optim.warmup_steps
+    return made

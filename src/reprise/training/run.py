@@ -16,6 +16,7 @@ from reprise.config import Project, Run
 from reprise.data.base import ImageSet, load
 from reprise.errors import RepriseError, StaleError
 from reprise.files import write_atomic
+from reprise.models.attention import choose_attention
 from reprise.plan import RunJob
 from reprise.progress import say
 from reprise.training import checkpoint, distributed
@@ -59,13 +60,17 @@ def run_key(run: Run, seed: int) -> Key:
 
 
 def build(job: RunJob, data: ImageSet) -> Method:
-    """Build a run's method with its seed's initial weights, or those it starts from."""
+    """Build a run's method with its seed's initial weights, or those it starts from.
+
+    timm's attention is set for the device; a method that knows better does so itself.
+    """
     run_key(job.run, job.seed).fold("init").seed_everything()
     method: Method = registry.load("method", job.run.method).build(job.run, data)
     init = job.init_job
     if init is not None:
         load_part(method, init)
     method.attach(job, data)
+    choose_attention(method, distributed.pick_device(job.project.config.device))
     return method
 
 
