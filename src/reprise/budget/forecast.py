@@ -1,0 +1,374 @@
+"""From items to what is paid: hours, gigabytes and bytes, for rows, tables, papers and all.
+
+Each row has its cost alone, and what it adds to those above it: what several rows share is counted
+where it is first needed, so that the added columns sum to the totals.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from reprise.budget import measured
+from reprise.budget.machines import DECODED_PER_SECOND, Speed
+from reprise.budget.work import Item, Items, Work, gpus_used, merged
+from reprise.config import Dataset, Json, Project, Row
+from reprise.errors import ConfigError, unknown
+from reprise.plan import RunJob, TableJob, split_run
+
+HOUR = 3600.0
+# Of what a step keeps for its backward pass in bf16 autocast, in float32 bytes: products keep bf16,
+# norms and the sum that blocks add to keep float32. Weights are there once more in bf16.
+BF16_SHARE = 0.6
+BF16_WEIGHTS = 0.125  # of the bytes of weights, gradients and two moments
+USABLE = 0.92  # of a GPU's memory; the rest is its libraries' and gaps
+CHECKPOINTS = 2  # kept of a running training
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What some items cost; hours are of a GPU, or of a job on this machine, all of them busy."""
+
+    flops: float = 0.0
+    images: float = 0.0
+    hours: float = 0.0
+    wall_hours: float = 0.0  # one item after the other, each on as many GPUs as it can use
+    host_hours: float = 0.0  # of the hours, what a GPU waits for one core: Pillow's augmentation
+    cpu_hours: float = 0.0
+    memory_gb: float = 0.0  # of a GPU, of the largest item
+    least_gpus: int | None = None  # on which every item fits; None: not known, or on none
+    weights_gb: float = 0.0
+    items: int = 0
+    measured_hours: float | None = None  # of what is finished
+    predicted_hours: float | None = None  # of the same, core's time included
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ratio(self) -> float | None:
+        """Predicted over measured, of what is finished."""
+        if not self.measured_hours or self.predicted_hours is None:
+            return None
+        return self.predicted_hours / self.measured_hours
+
+    def record(self) -> Json:
+        """Return it as JSON."""
+        return {
+            "flops": self.flops,
+            "images": self.images,
+            "hours": self.hours,
+            "wall_hours": self.wall_hours,
+            "host_hours": self.host_hours,
+            "cpu_hours": self.cpu_hours,
+            "memory_gb": self.memory_gb,
+            "least_gpus": self.least_gpus,
+            "weights_gb": self.weights_gb,
+            "measured_hours": self.measured_hours,
+            "predicted_of_measured_hours": self.predicted_hours,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table or a run: what it costs alone, and what it adds to the lines above it."""
+
+    paper: str
+    table: str
+    label: str
+    state: str  # train, official, untrained, cost, printed, ...
+    runs: tuple[str, ...]
+    headline: bool
+    alone: Bill
+    added: Bill
+    items: Items = field(default_factory=dict, repr=False)
+
+    def record(self) -> Json:
+        """Return it as JSON."""
+        return {
+            "paper": self.paper,
+            "table": self.table,
+            "row": self.label,
+            "state": self.state,
+            "runs": list(self.runs),
+            "headline": self.headline,
+            "alone": self.alone.record(),
+            "added": self.added.record(),
+        }
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A data set that some lines read: what is fetched and what is kept."""
+
+    alias: str
+    folder: str
+    title: str
+    images: int | None
+    download_gb: float | None
+    disk_gb: float | None
+    decode_cpu_hours: float | None
+    source: str
+
+    def record(self) -> Json:
+        """Return it as JSON."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A whole plan."""
+
+    scale: str
+    speed: Speed
+    gpus: int
+    lines: tuple[Line, ...]
+    tables: dict[str, Bill]  # paper/table -> each item once
+    papers: dict[str, Bill]
+    total: Bill
+    data: tuple[Stored, ...]
+    checkpoint_gb: float
+    released_gb: float
+
+    @property
+    def download_gb(self) -> float:
+        """What is fetched: data under several folders once, and released weights."""
+        once = {one.title: one.download_gb or 0.0 for one in self.data}
+        return sum(once.values()) + self.released_gb
+
+    @property
+    def disk_gb(self) -> float:
+        """What is kept at the end: prepared data and finished weights, without the downloads."""
+        return sum(one.disk_gb or 0.0 for one in self.data) + self.total.weights_gb
+
+
+class Forecaster:
+    """Turns a project's work into bills, for one machine and a number of GPUs."""
+
+    def __init__(self, work: Work, speed: Speed, gpus: int) -> None:
+        if gpus < 1:
+            raise ConfigError("--gpus must be 1 or more")
+        self.work, self.speed, self.gpus = work, speed, gpus
+
+    @property
+    def project(self) -> Project:
+        return self.work.project
+
+    def seconds(self, item: Item) -> float:
+        """Return the seconds of an item on one GPU."""
+        return item.flops / self.speed.flops + item.host_seconds + item.seconds
+
+    def memory_gb(self, item: Item, gpus: int | None = None) -> float:
+        """Return what a GPU holds in an item's training, its batch spread over all that it can."""
+        if not item.samples:
+            return item.state_bytes / 1e9
+        share = max(1, item.samples // gpus_used(item, gpus or self.gpus))
+        kept = BF16_SHARE * item.sample_bytes * share
+        return (item.state_bytes * (1 + BF16_WEIGHTS) + kept) / 1e9
+
+    def least_gpus(self, item: Item) -> int | None:
+        """Return the fewest GPUs on which an item fits; None where it cannot be spread so far."""
+        room = self.speed.memory_gb
+        if room is None:
+            return 1
+        spreads = (n for n in range(1, item.spread + 1) if item.spread % n == 0)
+        return next((n for n in spreads if self.memory_gb(item, n) <= USABLE * room), None)
+
+    def _too_large(self, item: Item) -> str:
+        smallest = self.memory_gb(item, item.spread)
+        ways = "on one GPU" if item.spread == 1 else f"on {item.spread} GPUs each"
+        return (
+            f"{item.key}: {smallest:,.0f} GB {ways}, more than {self.speed.title} has; a smaller "
+            "batch, or more `accumulate`"
+        )
+
+    def bill(self, items: Items) -> Bill:
+        """Return what items cost, each once."""
+        hours = {key: self.seconds(item) / HOUR for key, item in items.items()}
+        planned = {key: self.seconds(item) + item.cpu_seconds for key, item in items.items()}
+        done = measured.compare(self.project, items, planned, self.speed)
+        notes = dict.fromkeys(note for item in items.values() for note in item.notes)
+        fewest = {key: self.least_gpus(item) for key, item in items.items()}
+        notes |= {self._too_large(items[key]): None for key, n in fewest.items() if n is None}
+        numbers = [n for n in fewest.values() if n is not None]
+        fits = self.speed.memory_gb is not None and len(numbers) == len(items) > 0
+        return Bill(
+            sum(item.flops for item in items.values()),
+            sum(item.images for item in items.values()),
+            sum(hours.values()),
+            sum(hours[key] / gpus_used(item, self.gpus) for key, item in items.items()),
+            sum(item.host_seconds for item in items.values()) / HOUR,
+            sum(item.cpu_seconds for item in items.values()) / HOUR,
+            max((self.memory_gb(item) for item in items.values()), default=0.0),
+            max(numbers) if fits else None,
+            sum(item.weights_bytes for item in items.values()) / 1e9,
+            len(items),
+            None if done is None else done.taken / HOUR,
+            None if done is None else done.planned / HOUR,
+            tuple(notes),
+        )
+
+    # ---- lines ----
+    def lines(self, target: str | None = None, headline_only: bool = False) -> list[Line]:
+        """Return the lines of everything, a paper, a table, a row or a run."""
+        seen: Items = {}
+        made = []
+        for line in self._found(target):
+            if headline_only and not line.headline:
+                continue
+            fresh = {key: item for key, item in line.items.items() if key not in seen}
+            seen = merged([seen, line.items])
+            made.append(
+                Line(
+                    line.paper,
+                    line.table,
+                    line.label,
+                    line.state,
+                    line.runs,
+                    line.headline,
+                    self.bill(line.items),
+                    self.bill(fresh),
+                    line.items,
+                )
+            )
+        return made
+
+    def _found(self, target: str | None) -> Iterator[Line]:
+        """Yield the lines that a target names, not yet billed."""
+        if target is None:
+            for slug in self.project.papers:
+                yield from self._of_paper(slug)
+            return
+        slug, _, rest = target.partition("/")
+        paper = self.project.paper(slug)
+        if not rest:
+            yield from self._of_paper(slug)
+            return
+        table, _, label = rest.partition("/")
+        if table not in paper.tables:
+            if rest not in paper.runs:
+                raise ConfigError(
+                    unknown(f"table or run of {slug}", rest, {**paper.tables, **paper.runs})
+                )
+            yield self._of_run(slug, rest)
+            return
+        rows = paper.tables[table].rows
+        if label and label not in [row.label for row in rows]:
+            known = [row.label for row in rows]
+            raise ConfigError(unknown(f"row of {slug}/{table}", label, known))
+        for row in rows:
+            if not label or row.label == label:
+                yield self._of_row(TableJob(self.project, slug, table), row)
+
+    def _of_paper(self, slug: str) -> Iterator[Line]:
+        for name, table in self.project.paper(slug).tables.items():
+            for row in table.rows:
+                yield self._of_row(TableJob(self.project, slug, name), row)
+
+    def _of_row(self, job: TableJob, row: Row) -> Line:
+        names = dict.fromkeys(
+            "/".join(split_run(job.slug, row.runs.get(column, row.run)))
+            for column, metric in job.table.metrics.items()
+            if row.run is not None and not metric.printed
+        )
+        items = self.work.of_row(job, row)
+        runs = tuple(names)
+        states = [self._state(name) for name in runs]
+        headline = all(self._run_is_headline(name) for name in runs)
+        return Line(
+            job.slug,
+            job.name,
+            row.label,
+            ", ".join(dict.fromkeys(states)) or "printed",
+            runs,
+            headline,
+            Bill(),
+            Bill(),
+            items,
+        )
+
+    def _of_run(self, slug: str, name: str) -> Line:
+        run = self.project.run(slug, name)
+        jobs = [
+            RunJob(self.project, slug, name, seed)
+            for seed in (self.project.seeds(run) if run.is_built else ())
+        ]
+        items = merged(self.work.of_run(job) for job in jobs)
+        key = f"{slug}/{name}"
+        return Line(slug, "", name, self._state(key), (key,), run.headline, Bill(), Bill(), items)
+
+    def _run_is_headline(self, key: str) -> bool:
+        slug, _, name = key.partition("/")
+        return self.project.run(slug, name).headline
+
+    def _state(self, key: str) -> str:
+        slug, _, name = key.partition("/")
+        run = self.project.run(slug, name)
+        if run.kind == "official":
+            return "official" if run.is_built else "official, no weights named"
+        if run.kind == "cost":
+            return "cost only"
+        if run.objective.get("weights") is not None and not run.steps:
+            return "official"
+        return "train" if run.steps else "untrained"
+
+    # ---- all together ----
+    def forecast(self, target: str | None = None, headline_only: bool = False) -> Forecast:
+        """Return the whole plan of a target."""
+        lines = self.lines(target, headline_only)
+        tables: dict[str, list[Items]] = {}
+        papers: dict[str, list[Items]] = {}
+        for line in lines:
+            tables.setdefault(f"{line.paper}/{line.table or line.label}", []).append(line.items)
+            papers.setdefault(line.paper, []).append(line.items)
+        everything = merged(line.items for line in lines)
+        weights = [4.0 / 16 * item.state_bytes for item in everything.values() if item.samples]
+        return Forecast(
+            self.project.scale.scale,
+            self.speed,
+            self.gpus,
+            tuple(lines),
+            {name: self.bill(merged(parts)) for name, parts in tables.items()},
+            {name: self.bill(merged(parts)) for name, parts in papers.items()},
+            self.bill(everything),
+            tuple(self._stored(everything.values())),
+            # Weights and both moments, without gradients.
+            max((3 * CHECKPOINTS * one / 1e9 for one in weights), default=0.0),
+            sum(item.weights_bytes for item in everything.values() if self._is_released(item))
+            / 1e9,
+        )
+
+    def _is_released(self, item: Item) -> bool:
+        return item.kind == "training" and self._state(item.run) == "official"
+
+    def _stored(self, items: Iterable[Item]) -> Iterator[Stored]:
+        """Yield the data sets that items read, each folder once."""
+        aliases: dict[str, str] = {}
+        for item in items:
+            for alias in self._aliases(item):
+                dataset = self.project.dataset(alias)
+                aliases.setdefault(dataset.home, alias)
+        for alias in aliases.values():
+            yield self._store(self.project.dataset(alias), alias)
+
+    def _aliases(self, item: Item) -> list[str]:
+        slug, _, name = item.run.partition("/")
+        if item.kind == "training":
+            return [self.project.run(slug, name).data]
+        evaluators = self.project.paper(slug).evaluators
+        if item.kind == "evaluation" and item.what in evaluators:
+            return [evaluators[item.what].data]
+        return []
+
+    def _store(self, dataset: Dataset, alias: str) -> Stored:
+        data = self.work.data(alias)
+        total = sum(data.counts.values()) if data.counts else None
+        known = self.work.catalogue.data(dataset)
+        decoded = data.source == "catalogue" and data.prepared_bytes
+        return Stored(
+            alias,
+            dataset.home,
+            known.title if known is not None else dataset.home,
+            total,
+            data.download_gb,
+            None if data.prepared_bytes is None else data.prepared_bytes / 1e9,
+            total / DECODED_PER_SECOND / HOUR if decoded and total else None,
+            data.source,
+        )
