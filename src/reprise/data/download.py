@@ -110,6 +110,27 @@ def download(url: str, target: Path) -> None:
     part.replace(target)
 
 
+def persist(url: str, target: Path, log: Log) -> None:
+    """Bring a URL to target as `download` does, however often the connection is cut.
+
+    Attempts that bring nothing new are counted, and only they: a file of 100 GB may be cut many
+    times. Raises Unavailable after `ATTEMPTS` such, or where the server will not serve.
+    """
+    part, idle = target.with_name(target.name + ".part"), 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            return download(url, target)
+        except Broken as reason:
+            after = part.stat().st_size if part.exists() else 0
+            idle = 0 if after > before else idle + 1
+            if idle >= ATTEMPTS:
+                raise Unavailable(f"{reason} ({ATTEMPTS} attempts brought nothing new)") from None
+            pause = BACK_OFF * 2**idle
+            log(f"{reason}; going on from byte {after} in {pause:.0f} s")
+            time.sleep(pause)
+
+
 def _receive(response: http.client.HTTPResponse, part: Path, done: int) -> None:
     """Write a response behind the first ``done`` bytes; OSError where it ends too early."""
     length = response.headers["Content-Length"]
