@@ -271,7 +271,8 @@ class Forecaster:
         items = self.work.of_row(job, row)
         runs = tuple(names)
         states = [self._state(name) for name in runs]
-        headline = all(self._run_is_headline(name) for name in runs)
+        # A column of a sweep run makes no sweep of a row; it is counted with it.
+        headline = any(self._run_is_headline(name) for name in runs)
         return Line(
             job.slug,
             job.name,
