@@ -272,7 +272,7 @@ class Forecaster:
         runs = tuple(names)
         states = [self._state(name) for name in runs]
         # A column of a sweep run makes no sweep of a row; it is counted with it.
-        headline = any(self._run_is_headline(name) for name in runs)
+        headline = not runs or any(self._run_is_headline(name) for name in runs)
         return Line(
             job.slug,
             job.name,
