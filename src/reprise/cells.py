@@ -43,6 +43,12 @@ class Reading:
         return f"partial: seed {', '.join(map(str, self.missing))} not run: {reasons}"
 
 
+def is_count(reading: Reading) -> bool:
+    """Say whether a cell holds a count, such as FLOPs: of a benchmark, and not repeated there."""
+    single = all(measured.n == 1 for measured in reading.measured.values())
+    return single and all("benchmark" in made for made in reading.provenance)
+
+
 def read_cell(job: TableJob, row: Row, column: str) -> Reading:
     """Return what a row's run measured for a column: a number per seed, and why others lack."""
     metric = job.table.metrics[column]

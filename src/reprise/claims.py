@@ -1,6 +1,7 @@
 """The claims ledger: what a paper says of its numbers, and whether the numbers here bear it out.
 
-Written for docs/statistics.md's rules: fewer than three seeds never support a claim.
+Written for docs/statistics.md's rules: fewer than three seeds never support a claim, a claim has a
+verdict and a paper has none, and whether our numbers are the printed ones is another question.
 """
 
 import json
@@ -11,22 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from reprise import effects, ledger, published, results, verdicts
-from reprise.cells import Reading, read_cell
+from reprise import agreement, effects, ledger, published, results, verdicts
+from reprise.cells import Reading, is_count, read_cell
 from reprise.config import Json
 from reprise.effects import NotPositiveError, Part
 from reprise.files import write_atomic
-from reprise.intervals import over_seeds
+from reprise.intervals import over_few, over_seeds
 from reprise.plan import ClaimsJob
 from reprise.results import Measured
 from reprise.settings.claims import Claim, Place
 from reprise.verdicts import FEWEST_SEEDS, LEVEL, Array
 
 SUPPORTED, CONTRADICTED, INCONCLUSIVE = "supported", "contradicted", "inconclusive"
-THIS_RUN, NOT_RUN = "this run only", "not run"
+THIS_RUN, NOT_RUN, UNTESTED = "this run only", "not run", "not tested"
 PRINTED_HOLDS, PRINTED_FAILS = "holds in print", "fails in print"
 PRINTED = "printed"
 SAME, OTHER, NOISE = "same way", "other way", "within noise"
+SEEDS, IMAGES, ROUNDS = "seeds", "test images", "rounds of the benchmark"
 
 
 def build(job: ClaimsJob) -> None:
@@ -83,29 +85,41 @@ class Finding:
     p_holm: float | None = None
     p_against_holm: float | None = None
     smallest_detectable: float | None = None
+    detectable_over: str | None = None  # whose noise it allows for
+    against_print: Json | None = None
     basis: list[str] = field(default_factory=list)
 
 
 def _examine(job: ClaimsJob, key: str, claim: Claim) -> Finding:
     """Read a claim's cells and say what can be said before the paper's tests are corrected."""
     places = claim.places()
+    if not places:
+        return Finding(key, claim, "", {}, verdict=UNTESTED, basis=[claim.untested])
     read = _read_printed if claim.printed else _read_ours
     readings = {place: read(job, place) for place in places}
     unit = effects.unit(claim, job.column(places[0]).unit)
     finding = Finding(key, claim, unit, readings)
     finding.basis = list(_absent(readings))
-    if any(not reading.measured for reading in readings.values()):
-        return finding
-    finding.seeds = _common_seeds(readings)
+    _examine_cells(finding)
+    finding.against_print = agreement.of_claim(
+        job, claim, readings, finding.parts, finding.hangs_on
+    )
+    return finding
+
+
+def _examine_cells(finding: Finding) -> None:
+    """Fill in what the cells of a claim say, or at its basis why they say nothing."""
+    if any(not reading.measured for reading in finding.readings.values()):
+        return
+    finding.seeds = _common_seeds(finding.readings)
     if not finding.seeds:
         finding.basis.append("no seed is common to all its cells")
-        return finding
+        return
     try:
         _measure(finding)
     except NotPositiveError as error:
         finding.verdict = INCONCLUSIVE
         finding.basis.append(str(error))
-    return finding
 
 
 def _read_ours(job: ClaimsJob, place: Place) -> Reading:
@@ -149,14 +163,8 @@ def _absent(readings: Mapping[Place, Reading]) -> Iterator[str]:
             yield f"{place.row}, {place.column}: {reading.status}"
 
 
-def _counted(reading: Reading) -> bool:
-    """Say whether a cell holds a count, such as FLOPs: of a benchmark, and not repeated there."""
-    single = all(measured.n == 1 for measured in reading.measured.values())
-    return single and all("benchmark" in made for made in reading.provenance)
-
-
 def _exact(readings: Mapping[Place, Reading]) -> bool:
-    return all(_counted(reading) for reading in readings.values())
+    return all(is_count(reading) for reading in readings.values())
 
 
 def _single(readings: Mapping[Place, Reading]) -> bool:
@@ -169,7 +177,7 @@ def _agree(slack: Array) -> bool:
 
 def _common_seeds(readings: Mapping[Place, Reading]) -> list[int]:
     """Return the seeds that all cells have; counts hold for every seed."""
-    vary = [reading for reading in readings.values() if not _counted(reading)]
+    vary = [reading for reading in readings.values() if not is_count(reading)]
     seeds = [set(reading.measured) for reading in vary or readings.values()]
     return sorted(set.intersection(*seeds))
 
@@ -188,7 +196,7 @@ def _decide_exactly(finding: Finding, slack: Array) -> None:
     least = float(slack.mean(axis=-1).min())
     scale = max(abs(number) for part in finding.parts for number in (part.bound, *part.effects))
     on_bound = abs(least) <= 1e-9 * scale
-    holds = effects.is_log(finding.claim) if on_bound else least > 0
+    holds = effects.holds_on_bound(finding.claim) if on_bound else least > 0
     finding.verdict = SUPPORTED if holds else CONTRADICTED
     if finding.claim.printed:
         finding.verdict = PRINTED_HOLDS if holds else PRINTED_FAILS
@@ -206,26 +214,34 @@ def _decide_exactly(finding: Finding, slack: Array) -> None:
 def _point(finding: Finding) -> None:
     """Say where one or two seeds point, from a paired bootstrap where the cells pair."""
     seeds = f"{len(finding.seeds)} seed{'s' * (len(finding.seeds) > 1)}"
-    kind = _paired_kind(finding.readings)
-    if kind is None:
+    n, kind = _paired_kind(finding.readings)
+    if not kind:
         finding.intervals = [None] * len(finding.parts)
         basis = f"{seeds}; its cells do not pair measurement by measurement: noise not measured"
+    elif kind == ROUNDS:
+        finding.intervals = _over_rounds(finding)
+        basis = f"one benchmark on one machine, {n} rounds; without the noise of another day"
     else:
         finding.intervals = _bootstrap(finding)
-        basis = f"{seeds}; paired bootstrap over {kind}, without the noise of another seed"
+        basis = f"{seeds}; paired bootstrap over {n:,} {kind}, without the noise of another seed"
     finding.direction = _direction(finding.parts, finding.intervals)
     finding.basis.insert(0, basis)
+    finding.hangs_on = min(range(len(finding.parts)), key=lambda at: _least(finding, at))
+    ends = finding.intervals[finding.hangs_on]
+    if ends is not None:
+        reach = verdicts.detectable_beside(ends, n if kind == ROUNDS else None)
+        finding.smallest_detectable = effects.shown(finding.claim, reach)
+        finding.detectable_over = kind
 
 
-def _paired_kind(readings: Mapping[Place, Reading]) -> str | None:
-    """Return over what the cells can be resampled together, None where over nothing."""
+def _paired_kind(readings: Mapping[Place, Reading]) -> tuple[int, str]:
+    """Return how many of what the cells share, image by image; of nothing where they do not."""
     measured = [m for reading in readings.values() for m in reading.measured.values()]
     made = [one for reading in readings.values() for one in reading.provenance]
     rows = {(m.data, m.n) for m in measured}
     if len(rows) > 1 or measured[0].n == 1 or len({one.get("benchmark") for one in made}) > 1:
-        return None
-    what = "rounds of the benchmark" if "benchmark" in made[0] else "test images"
-    return f"{measured[0].n:,} {what}"
+        return 0, ""
+    return measured[0].n, ROUNDS if "benchmark" in made[0] else IMAGES
 
 
 def _bootstrap(finding: Finding) -> list[tuple[float, float] | None]:
@@ -237,12 +253,35 @@ def _bootstrap(finding: Finding) -> list[tuple[float, float] | None]:
     return [verdicts.percentiles(part.effects) for part in effects.parts(finding.claim, values)]
 
 
+def _over_rounds(finding: Finding) -> list[tuple[float, float] | None]:
+    """Student's t over the effects of single rounds, which are too few to be resampled."""
+    values = {
+        place: np.asarray(next(iter(reading.measured.values())).statistics, np.float64)
+        for place, reading in finding.readings.items()
+    }
+    rounds = effects.parts(finding.claim, values)
+    return [
+        over_few(part.effects, float(whole.effects.mean()))
+        for part, whole in zip(rounds, finding.parts, strict=True)
+    ]
+
+
+def _least(finding: Finding, at: int) -> float:
+    """Return the worst that a part's interval allows for the claim; without one, its slack."""
+    part, interval = finding.parts[at], finding.intervals[at]
+    return float(_slack(part, interval if interval else [part.effects.mean()]).min())
+
+
+def _slack(part: Part, at: Sequence[float]) -> Array:
+    """Return how far on the claimed side numbers lie."""
+    return Part(part.label, np.array(at), part.bound, part.below).slack
+
+
 def _direction(parts: Sequence[Part], found: Sequence[tuple[float, float] | None]) -> str:
     """Say where the intervals lie: all on the claimed side, one on the other, or neither."""
     sides = []
     for part, interval in zip(parts, found, strict=True):
-        ends = np.array(interval if interval else [part.effects.mean()])
-        slack = Part(part.label, ends, part.bound, part.below).slack
+        slack = _slack(part, interval if interval else [part.effects.mean()])
         sides.append(1 if (slack > 0).all() else -1 if (slack < 0).all() else 0)
     said = SAME if min(sides) == 1 else OTHER if min(sides) == -1 else NOISE
     return said if all(found) else f"{said}, noise not measured"
@@ -261,7 +300,6 @@ def _decide(tested: Sequence[Finding]) -> None:
     """Correct the tests of a paper for their number, each direction by itself, and decide."""
     for_it = verdicts.holm([one.p for one in tested if one.p is not None])
     against = verdicts.holm([one.p_against for one in tested if one.p_against is not None])
-    undecided = sum(p > LEVEL for p in for_it)
     for finding, p_holm, p_against_holm in zip(tested, for_it, against, strict=True):
         finding.p_holm, finding.p_against_holm = p_holm, p_against_holm
         finding.basis.insert(1, f"Holm over the paper's {len(tested)} tests")
@@ -271,7 +309,9 @@ def _decide(tested: Sequence[Finding]) -> None:
             finding.verdict = CONTRADICTED
         else:
             finding.verdict = INCONCLUSIVE
-            _tell_reach(finding, LEVEL / undecided)
+    for finding in tested:
+        others = sum(one.verdict != SUPPORTED for one in tested if one is not finding)
+        _tell_reach(finding, LEVEL / (others + 1))
 
 
 def _tell_reach(finding: Finding, level: float) -> None:
@@ -281,6 +321,7 @@ def _tell_reach(finding: Finding, level: float) -> None:
         return
     reach = verdicts.smallest_detectable(part.effects, level)
     finding.smallest_detectable = effects.shown(finding.claim, reach)
+    finding.detectable_over = SEEDS
 
 
 def _as_json(finding: Finding) -> Json:
@@ -295,12 +336,15 @@ def _as_json(finding: Finding) -> Json:
         "source": claim.source,
         "confidence": claim.confidence,
         "note": claim.note,
-        "kind": claim.test.kind,
+        "kind": claim.test.kind if claim.test else None,
         "asks": effects.asks(claim),
+        "margin": claim.margin,
         "verdict": finding.verdict,
         "direction": finding.direction,
         "effect": least.get("effect"),
+        "effect_of": least.get("label"),
         "interval": least.get("interval"),
+        "bound": least.get("asked"),
         "unit": finding.unit,
         "parts": shown,
         "p": finding.p,
@@ -308,6 +352,8 @@ def _as_json(finding: Finding) -> Json:
         "p_against": finding.p_against,
         "p_against_holm": finding.p_against_holm,
         "smallest_detectable": finding.smallest_detectable,
+        "detectable_over": finding.detectable_over,
+        "against_print": finding.against_print,
         "seeds": list(finding.seeds),
         "n": counts.pop() if len(counts) == 1 else None,
         "cells": [_cell(place, reading) for place, reading in finding.readings.items()],
@@ -322,6 +368,7 @@ def _part(claim: Claim, part: Part, found: tuple[float, float] | None) -> Json:
         "interval": [effects.shown(claim, end) for end in found] if found else None,
         "bound": effects.shown(claim, part.bound),
         "below": part.below,
+        "asked": effects.asked(claim, part),
         "per_seed": [effects.shown(claim, effect) for effect in part.effects],
     }
 

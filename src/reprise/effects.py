@@ -20,12 +20,14 @@ from reprise.settings.claims import (
     GrowthExponentBelow,
     InteriorMaximum,
     Monotone,
+    NotWorse,
     Place,
     RatioAtLeast,
     Within,
 )
 
-Values = Mapping[Place, NDArray[np.float64]]
+Array = NDArray[np.float64]
+Values = Mapping[Place, Array]
 
 
 class NotPositiveError(ValueError):
@@ -41,12 +43,12 @@ class Part:
     """
 
     label: str
-    effects: NDArray[np.float64]
+    effects: Array
     bound: float
     below: bool = False
 
     @property
-    def slack(self) -> NDArray[np.float64]:
+    def slack(self) -> Array:
         """How far each effect lies on the side that the claim needs; below 0: on the other."""
         distance = self.effects - self.bound
         return -distance if self.below else distance
@@ -58,6 +60,8 @@ def parts(claim: Claim, values: Values) -> list[Part]:
     ``values`` holds an array for each of the claim's places, all of one shape. Raises
     NotPositiveError where a ratio or an exponent meets a value that is not above zero.
     """
+    if claim.test is None:
+        return []
     made: list[Part] = _KINDS[type(claim.test)](claim, claim.test, values)
     return made
 
@@ -65,6 +69,11 @@ def parts(claim: Claim, values: Values) -> list[Part]:
 def is_log(claim: Claim) -> bool:
     """Say whether a claim's effects are logarithms of a ratio."""
     return isinstance(claim.test, RatioAtLeast)
+
+
+def holds_on_bound(claim: Claim) -> bool:
+    """Say whether a claim holds where an effect lies on its bound."""
+    return isinstance(claim.test, RatioAtLeast | NotWorse)
 
 
 def shown(claim: Claim, effect: float) -> float:
@@ -84,23 +93,30 @@ def unit(claim: Claim, column_unit: str) -> str:
 def asks(claim: Claim) -> str:
     """Return the claim's inequalities in one line, as they are tested."""
     values = {place: np.ones(1) for place in claim.places()}
-    sign = {False: ">=" if is_log(claim) else ">", True: "<"}
-    return "; ".join(
-        f"{part.label} {sign[part.below]} {shown(claim, part.bound):g}"
-        for part in parts(claim, values)
-    )
+    return "; ".join(f"{part.label} {asked(claim, part)}" for part in parts(claim, values))
+
+
+def asked(claim: Claim, part: Part) -> str:
+    """Return what a part's effect must be, such as '> 0' or '>= 1.4'."""
+    sign = "<" if part.below else ">=" if holds_on_bound(claim) else ">"
+    return f"{sign} {shown(claim, part.bound):g}"
 
 
 def _name(claim: Claim, place: Place) -> str:
-    known = place.column == claim.column
-    return f"[{place.row}]" if known else f"[{place.row} ({place.column})]"
+    """Return a cell's name: its row, with column and table where they are not the claim's."""
+    where = [
+        name
+        for name, known in ((place.column, claim.column), (place.table, claim.table))
+        if name != known
+    ]
+    return f"[{place.row} ({', '.join(where)})]" if where else f"[{place.row}]"
 
 
-def _minus(claim: Claim, values: Values, a: Cell, b: Cell) -> Part:
-    """The difference of two cells, above the claim's margin."""
+def _minus(claim: Claim, values: Values, a: Cell, b: Cell, bound: float | None = None) -> Part:
+    """The difference of two cells, above a bound: the claim's margin where none is given."""
     one, other = claim.place(a), claim.place(b)
     label = f"{_name(claim, one)} - {_name(claim, other)}"
-    return Part(label, values[one] - values[other], claim.margin)
+    return Part(label, values[one] - values[other], claim.margin if bound is None else bound)
 
 
 def _greater(claim: Claim, test: Greater, values: Values) -> list[Part]:
@@ -108,6 +124,14 @@ def _greater(claim: Claim, test: Greater, values: Values) -> list[Part]:
     if test.lower_is_better:
         pairs = [(worse, better) for better, worse in pairs]
     return [_minus(claim, values, *pair) for pair in pairs]
+
+
+def _not_worse(claim: Claim, test: NotWorse, values: Values) -> list[Part]:
+    pairs = [(cell, than) for cell in test.cells for than in test.than]
+    if test.lower_is_better:
+        pairs = [(than, cell) for cell, than in pairs]
+    # Not -0.0, which would be shown as such.
+    return [_minus(claim, values, *pair, bound=0.0 - claim.margin) for pair in pairs]
 
 
 def _within(claim: Claim, test: Within, values: Values) -> list[Part]:
@@ -129,9 +153,15 @@ def _interior_maximum(claim: Claim, test: InteriorMaximum, values: Values) -> li
 
 
 def _ratio_at_least(claim: Claim, test: RatioAtLeast, values: Values) -> list[Part]:
-    a, b = claim.place(test.a), claim.place(test.b)
-    label = f"{_name(claim, a)} / {_name(claim, b)}"
-    return [Part(label, _log(a, values) - _log(b, values), float(np.log(test.bound)))]
+    a, others = claim.place(test.a), [claim.place(cell) for cell in test.b]
+    return [
+        Part(
+            f"{_name(claim, a)} / {_name(claim, b)}",
+            _log(a, values) - _log(b, values),
+            float(np.log(test.bound)),
+        )
+        for b in others
+    ]
 
 
 def _difference_of_differences(
@@ -152,7 +182,7 @@ def _growth_exponent_below(claim: Claim, test: GrowthExponentBelow, values: Valu
     return [Part(f"growth exponent of {names}", y @ x / (x @ x), test.bound, below=True)]
 
 
-def _log(place: Place, values: Values) -> NDArray[np.float64]:
+def _log(place: Place, values: Values) -> Array:
     if (values[place] <= 0).any():
         raise NotPositiveError(f"{place.row} is not above zero and has no logarithm")
     return np.log(values[place])
@@ -160,6 +190,7 @@ def _log(place: Place, values: Values) -> NDArray[np.float64]:
 
 _KINDS: dict[type, Callable[[Claim, Any, Values], list[Part]]] = {
     Greater: _greater,
+    NotWorse: _not_worse,
     Within: _within,
     Monotone: _monotone,
     InteriorMaximum: _interior_maximum,

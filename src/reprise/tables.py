@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reprise import intervals, markdown, published, results
+from reprise import agreement, intervals, markdown, published, results
 from reprise.cells import Reading, read_cell
 from reprise.config import Json
 from reprise.files import write_atomic
@@ -27,6 +27,9 @@ CSV_COLUMNS = (
     "published",
     "published_source",
     "published_confidence",
+    "against_print",
+    "print_difference",
+    "print_tolerance",
     "ours",
     "ci_low",
     "ci_high",
@@ -99,7 +102,10 @@ def _rows(job: TableJob) -> list[Json]:
     for row, reading in zip(table.rows, readings, strict=True):
         against = {} if baseline is None or reading is baseline else baseline
         cells = {
-            key: _cell(printed.get((row.published or "", key)), reading[key], against.get(key))
+            key: {
+                **_cell(printed.get((row.published or "", key)), reading[key], against.get(key)),
+                "against_print": agreement.of_cell(job, row, key, reading[key], printed),
+            }
             for key in table.metrics
         }
         rows.append(
@@ -175,7 +181,8 @@ def as_csv(table: Json) -> str:
 
 
 def _csv_line(table: Json, row: Json, key: str, cell: Json) -> Json:
-    printed, ours, gain = (cell[part] or {} for part in ("published", "ours", "gain"))
+    parts = ("published", "ours", "gain", "against_print")
+    printed, ours, gain, beside = (cell[part] or {} for part in parts)
     deviations = [*row["deviations"], *table["deviations"]] if row["run"] else row["deviations"]
     digests = dict.fromkeys(made["run_digest"][:12] for made in cell["runs"])
     return {
@@ -184,6 +191,9 @@ def _csv_line(table: Json, row: Json, key: str, cell: Json) -> Json:
         "published": printed.get("text"),
         "published_source": printed.get("source"),
         "published_confidence": printed.get("confidence"),
+        "against_print": beside.get("word"),
+        "print_difference": beside.get("difference"),
+        "print_tolerance": beside.get("tolerance"),
         "ours": ours.get("value", cell["text"]),
         "ci_low": ours.get("low"),
         "ci_high": ours.get("high"),

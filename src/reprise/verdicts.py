@@ -71,6 +71,23 @@ def smallest_detectable(effects: Array, level: float) -> float:
     return intervals.detectable_over_seeds(effects, level)
 
 
+def detectable_beside(ends: tuple[float, float], rounds: int | None) -> float:
+    """Return the effect that a one-sided test would find with 80 % probability, of one seed.
+
+    Args:
+        ends: of the 95 % interval, in the unit of the effects, over test images (its width is
+            taken as a normal distribution's) or over rounds (as Student's t).
+        rounds: how many; None for test images.
+
+    The noise of another seed, or of another day, is not in it.
+    """
+    spread = stats.norm if rounds is None else stats.t(rounds - 1)
+    error = float((ends[1] - ends[0]) / (2 * spread.ppf(0.5 + intervals.LEVEL / 2)))
+    if rounds is None:
+        return float((stats.norm.isf(LEVEL) + stats.norm.ppf(intervals.POWER)) * error)
+    return error * intervals.detectable_errors(rounds, LEVEL)
+
+
 def replicates(cells: Sequence[Sequence[Measured]]) -> Array:
     """Return [replicates, cells, seeds] values of cells on the same resampled rows.
 

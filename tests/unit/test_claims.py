@@ -1,5 +1,6 @@
 """The claims ledger: verdicts, missing cells, few seeds, files, and mistakes in the YAML."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from fabricated import N, fabricate_all, workspace, write_json
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from reprise import claims, plan, status
+from reprise import claims, plan, power, status
+from reprise import ledger as render
 from reprise.config import Project, load_project
 from reprise.errors import ConfigError
 from reprise.plan import BenchmarkJob, ClaimsJob, RunJob
@@ -21,6 +23,12 @@ from reprise.results import ResultError
 
 ROOT = Path(__file__).parents[2]
 SEEDS = (0, 1, 2)
+
+
+@functools.cache
+def here() -> Project:
+    """The papers of this repository, read once."""
+    return load_project(ROOT, "smoke")
 
 
 def greater(better: Any, worse: Any, **more: Any) -> dict[str, Any]:
@@ -84,6 +92,22 @@ def count_macs(project: Project, plain: float, learned: float) -> None:
     np.savez(job.outputs[1], **{f"{run}/m": np.array([number]) for run, number in numbers.items()})
 
 
+def time_rounds(project: Project, plain: np.ndarray, learned: np.ndarray) -> None:
+    """Write a benchmark of timings: one number a round and run."""
+    count_macs(project, 1, 1)
+    job = BenchmarkJob(project, "toy", "step")
+    record = json.loads(job.outputs[0].read_text())
+    rounds = {"plain": plain, "learned": learned}
+    for run, values in rounds.items():
+        record["runs"][run][0] |= {
+            "value": float(np.median(values)),
+            "n": len(values),
+            "reduce": "median",
+        }
+    write_json(job.outputs[0], record)
+    np.savez(job.outputs[1], **{f"{run}/m": values for run, values in rounds.items()})
+
+
 def ledger(project: Project) -> dict[str, dict[str, Any]]:
     job = ClaimsJob(project, "toy")
     claims.build(job)
@@ -113,7 +137,11 @@ def test_three_seeds_support_contradict_or_leave_open(tmp_path: Path) -> None:
     assert (up["unit"], up["seeds"], up["n"]) == ("points", [0, 1, 2], N)
     assert up["cells"][0]["values"] == {str(seed): 100 * learned[seed] / N for seed in SEEDS}
     assert up["basis"] == "paired one-sided t over 3 seeds; Holm over the paper's 2 tests"
-    assert up["smallest_detectable"] is None
+    solved = TTestPower().solve_power(nobs=3, alpha=0.05 / 2, power=0.8, alternative="larger")
+    assert up["smallest_detectable"] == pytest.approx(
+        float(np.ravel(solved)[0]) * gains.std(ddof=1), rel=1e-3
+    ), "beside a supported claim, too, at the level that Holm would have left for it"
+    assert (up["detectable_over"], up["bound"], up["margin"]) == ("seeds", "> 0", 0)
 
 
 def test_inconclusive_says_what_could_have_been_found(tmp_path: Path) -> None:
@@ -154,12 +182,18 @@ def test_a_conjunction_hangs_on_its_weakest_part(tmp_path: Path) -> None:
     ]
     assert one["parts"][0]["interval"][0] > 0
     assert "the weakest of 2 inequalities" in one["basis"]
+    assert one["effect_of"] == "[learned] - [raw | pixels]"
+    assert render.effect(one).endswith("points ([learned] - [raw | pixels])")
 
 
 def test_a_margin_moves_the_bound(tmp_path: Path) -> None:
-    project = with_claims(tmp_path, {"C1": greater("learned", "plain", margin=20)})
+    near = {"kind": "within", "a": "learned", "b": "plain"}
+    written = {"C1": greater("learned", "plain", margin=20), "C2": claim(near, margin=20)}
+    project = with_claims(tmp_path, written)
     scores(project, [200, 210, 190], [261, 270, 252])
-    one = ledger(project)["C1"]
+    found = ledger(project)
+    assert render.asked(found["C2"]) == "within 20 points"
+    one = found["C1"]
     assert (one["verdict"], one["asks"]) == ("contradicted", "[learned] - [plain] > 20")
     assert one["effect"] == pytest.approx(100 / N * 61, abs=0.2), "the effect is shown as it is"
 
@@ -199,6 +233,51 @@ def test_one_seed_within_the_noise_of_the_test_images_says_so(tmp_path: Path) ->
     assert one["direction"] == "within noise"
     # Two images differ, so the resampled difference is a count of about Poisson(2) images.
     assert one["interval"] == pytest.approx([0, 100 / N * stats.poisson.ppf(0.975, 2)])
+    error = np.diff(one["interval"])[0] / (2 * stats.norm.ppf(0.975))
+    assert one["smallest_detectable"] == pytest.approx(
+        error * (stats.norm.ppf(0.95) + stats.norm.ppf(0.8))
+    )
+    assert one["detectable_over"] == "test images"
+
+
+def test_of_few_seeds_the_part_with_the_worst_interval_is_shown(tmp_path: Path) -> None:
+    """A small but sure gain is better evidence than a larger one that is not sure."""
+    project = with_claims(tmp_path, {"C1": greater("learned", ["plain", "raw | pixels"])}, (0,))
+    score(project, "learned", {0: 302})
+    score(project, "plain", {0: 300})
+    folder = RunJob(project, "toy", "pixels", 0).eval_folder
+    scattered = np.roll(np.arange(N) < 299, 60).astype(np.uint8)
+    document = json.loads((folder / "probe.json").read_text())
+    document["metrics"][0]["value"] = 100 * scattered.mean()
+    write_json(folder / "probe.json", document)
+    np.savez(folder / "probe.npz", top1=scattered)
+    one = ledger(project)["C1"]
+    assert one["effect_of"] == "[learned] - [raw | pixels]"
+    assert one["interval"][0] < min(0, one["parts"][0]["interval"][0])
+
+
+@pytest.mark.parametrize("kind", ["greater", "ratio"])
+def test_rounds_of_a_benchmark_are_one_run(tmp_path: Path, kind: str) -> None:
+    faster: dict[str, Any] = {"kind": "greater", "better": "learned", "worse": "plain"}
+    if kind == "ratio":
+        faster = {"kind": "ratio_at_least", "a": "learned", "b": "plain", "bound": 1}
+    project = with_claims(tmp_path, {"C9": claim(faster, column="macs")}, benchmark=True)
+    plain, learned = np.array([10.0, 12.0, 11.0]), np.array([13.0, 16.0, 15.0])
+    time_rounds(project, plain, learned)
+    one = ledger(project)["C9"]
+    assert (one["verdict"], one["direction"], one["n"]) == ("this run only", "same way", 3)
+    rounds = learned - plain if kind == "greater" else np.log(learned / plain)
+    whole = 15 - 11 if kind == "greater" else np.log(15 / 11)
+    half = stats.t.ppf(0.975, 2) * rounds.std(ddof=1) / np.sqrt(3)
+    expected = np.array([whole - half, whole + half])
+    assert one["interval"] == pytest.approx(expected if kind == "greater" else np.exp(expected))
+    assert "one benchmark on one machine, 3 rounds" in one["basis"]
+    assert one["detectable_over"] == "rounds of the benchmark"
+    solved = TTestPower().solve_power(nobs=3, alpha=0.05, power=0.8, alternative="larger")
+    reach = float(np.ravel(solved)[0]) * rounds.std(ddof=1)
+    assert one["smallest_detectable"] == pytest.approx(
+        reach if kind == "greater" else np.exp(reach), rel=1e-3
+    )
 
 
 def test_cells_of_other_test_images_do_not_pair(tmp_path: Path) -> None:
@@ -257,6 +336,7 @@ def test_counts_are_decided_exactly(
     assert one["effect"] == pytest.approx(numbers[0] - numbers[1])
     assert one["interval"] == [one["effect"]] * 2
     assert one["basis"].startswith("exact: counted")
+    assert render.effect(one) == f"{one['effect']:+.3g} M", "a count has no interval"
 
 
 @pytest.mark.parametrize(("bound", "verdict"), [(1.7, "supported"), (1.71, "contradicted")])
@@ -267,6 +347,43 @@ def test_a_ratio_on_its_bound_holds(tmp_path: Path, bound: float, verdict: str) 
     one = ledger(project)["C9"]
     assert (one["verdict"], one["unit"]) == (verdict, "x")
     assert one["effect"] == pytest.approx(1.7)
+
+
+def test_no_worse_means_by_no_more_than_the_margin(tmp_path: Path) -> None:
+    test = {"kind": "not_worse", "cells": "learned", "than": "plain"}
+    written = {f"C{margin}": claim(test, margin=margin) for margin in (2, 5)}
+    project = with_claims(tmp_path, written)
+    scores(project, [200, 210, 190], [188, 198, 179])  # three points lower
+    found = ledger(project)
+    assert (found["C2"]["verdict"], found["C5"]["verdict"]) == ("contradicted", "supported")
+    assert render.asked(found["C5"]) == ">= -5 points"
+    assert found["C5"]["asks"] == "[learned] - [plain] >= -5"
+
+
+def test_a_ratio_may_be_asked_of_several(tmp_path: Path) -> None:
+    test = {"kind": "ratio_at_least", "a": "learned", "b": ["plain", "raw | pixels"], "bound": 1}
+    project = with_claims(tmp_path, {"C1": claim(test)})
+    scores(project, [200, 210, 190], [261, 270, 252])
+    score(project, "pixels", {0: 130, 1: 136, 2: 127})
+    one = ledger(project)["C1"]
+    assert one["verdict"] == "supported"
+    assert [part["effect"] for part in one["parts"]] == [
+        pytest.approx(np.exp(np.log(np.divide([261, 270, 252], worse)).mean()))
+        for worse in ([200, 210, 190], [130, 136, 127])
+    ]
+
+
+def test_what_cannot_be_tested_is_there_with_its_reason(tmp_path: Path) -> None:
+    untested = {"statement": "It is so.", "source": "page 1", "untested": "nobody can see it"}
+    project = with_claims(tmp_path, {"C0": untested, "C1": greater("learned", "plain")})
+    found = ledger(project)
+    one = found["C0"]
+    assert (one["verdict"], one["basis"], one["kind"]) == ("not tested", "nobody can see it", None)
+    assert (one["cells"], one["effect"], one["seeds"]) == ([], None, [])
+    assert found["C1"]["p_holm"] == found["C1"]["p"], "it takes no part in the correction"
+    text = ClaimsJob(project, "toy").outputs[1].read_text()
+    assert "| C0: It is so. | not tested |" in text
+    assert "- **not tested**: nobody can see it" in text
 
 
 def test_exact_claims_are_not_counted_among_the_tests(tmp_path: Path) -> None:
@@ -302,7 +419,8 @@ def test_files_are_whole_plain_and_repeatable(tmp_path: Path) -> None:
     text = before[1].decode()
     assert "**plumbing check, not a result**" in text
     assert "this run only: same way" in text
-    assert "Fewer than three seeds never support" in text
+    assert "Fewer than three seeds are insufficient to support or contradict" in text
+    assert "scale tiny, seed 0, 400 samples; cells of main (probe_top1): learned; plain" in text
     assert "| C2: It is so. | not run |" in text
     ledger(project)
     assert [path.read_bytes() for path in job.outputs] == before
@@ -385,6 +503,7 @@ def test_the_verb_builds_and_names_mistakes(tmp_path: Path) -> None:
 # --- mistakes in the YAML --------------------------------------------------------------------
 
 WITHIN = {"kind": "within", "a": "learned", "b": "plain"}
+NOT_WORSE = {"kind": "not_worse", "cells": "learned", "than": "plain"}
 GROWTH = {"kind": "growth_exponent_below", "cells": ["plain", "learned"], "x": [1, 2], "bound": 1}
 PEAK = {"kind": "interior_maximum", "cells": ["plain", "learned", "swept"], "peak": "plain"}
 
@@ -411,8 +530,11 @@ PEAK = {"kind": "interior_maximum", "cells": ["plain", "learned", "swept"], "pea
         (greater("learned", "plain", confidence="sure"), "confidence", "'seen', 'seen_in_code'"),
         (greater("learned", "plain", sauce="x"), "sauce", "did you mean 'source'"),
         (claim({"kind": "greater", "better": "plain"}), "test.worse", "field required"),
-        (claim({**WITHIN, "kind": "bigger"}), "test.kind", "'greater', 'within', 'monotone'"),
+        (claim({**WITHIN, "kind": "bigger"}), "test.kind", "'greater', 'not_worse', 'within'"),
         (claim(WITHIN), "", "within needs a margin above 0"),
+        (claim(NOT_WORSE), "", "not_worse needs a margin above 0"),
+        (claim(WITHIN, margin=1, untested="no"), "", "give either a test, or in untested why"),
+        ({"statement": "x", "source": "y"}, "", "give either a test, or in untested why"),
         (claim(GROWTH, margin=1), "", "growth_exponent_below has a bound and takes no margin"),
         (claim({**GROWTH, "x": [1, 2, 3]}), "test", "one number for each cell"),
         (claim({**GROWTH, "x": [1, 0]}), "test.x.1", "greater than 0"),
@@ -438,7 +560,29 @@ def test_cells_in_different_units_cannot_be_compared(tmp_path: Path) -> None:
 
 
 def test_claims_of_the_papers_here_have_sources() -> None:
-    papers = load_project(ROOT, "smoke").papers.values()
+    papers = here().papers.values()
     written = [claim for paper in papers for claim in paper.claims.values()]
-    assert written
+    assert len(written) >= 25
     assert all(one.statement and one.source for one in written)
+
+
+# Statements of the papers by their number in the survey; how many each paper has.
+STATEMENTS = {"can": 14, "capdec": 10, "deit3": 13, "litv2": 14}
+
+
+@pytest.mark.parametrize("slug", STATEMENTS)
+def test_every_statement_of_a_paper_is_tested_or_says_why_not(slug: str) -> None:
+    paper = here().papers[slug]
+    by_number: dict[str, list[Any]] = {}
+    for key, one in paper.claims.items():
+        by_number.setdefault(key.partition("-")[0], []).append(one)
+    wanted = {f"C{number}" for number in range(1, STATEMENTS[slug] + 1)}
+    assert wanted <= set(by_number), wanted - set(by_number)
+    for ones in by_number.values():
+        assert all(one.test is not None or len(one.untested) > 20 for one in ones)
+
+
+def test_every_kind_of_test_is_asked_somewhere() -> None:
+    papers = here().papers.values()
+    tests = [one.test for paper in papers for one in paper.claims.values() if one.test]
+    assert {test.kind for test in tests} == set(power.KINDS)

@@ -1,5 +1,7 @@
 """Effects and tests of claims against independent calculations, and their error rates."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,12 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
-from reprise import effects, reduce, verdicts
+from reprise import effects, intervals, power, reduce, verdicts
 from reprise.effects import NotPositiveError
 from reprise.results import Measured
 from reprise.settings.claims import Claim, Place
+
+ROOT = Path(__file__).parents[2]
 
 A, B, C, D = np.array(
     [[75.0, 76.5, 74.25], [72.5, 74.0, 73.0], [60.0, 63.0, 61.5], [58.5, 60.0, 62.0]]
@@ -41,6 +45,17 @@ def slack(test: dict[str, Any], margin: float = 0) -> np.ndarray:
             [A - B - 0.5],
         ),
         ({"kind": "within", "a": "A", "b": "B"}, 3, [3 - (A - B), (A - B) + 3]),
+        ({"kind": "not_worse", "cells": ["C", "D"], "than": "A"}, 20, [C - A + 20, D - A + 20]),
+        (
+            {"kind": "not_worse", "cells": "A", "than": ["C", "B"], "lower_is_better": True},
+            5,
+            [C - A + 5, B - A + 5],
+        ),
+        (
+            {"kind": "ratio_at_least", "a": "A", "b": ["C", "B"], "bound": 1},
+            0,
+            [np.log(A / C), np.log(A / B)],
+        ),
         (
             {"kind": "monotone", "cells": ["D", "C", "A"], "direction": "increasing"},
             0.25,
@@ -94,6 +109,9 @@ def test_what_is_asked_can_be_read() -> None:
     assert effects.asks(ratio) == "[A] / [B] >= 1.7"
     within = claim({"kind": "within", "a": "A", "b": {"row": "B", "column": "d"}}, 0.5)
     assert effects.asks(within) == "[A] - [B (d)] < 0.5; [A] - [B (d)] > -0.5"
+    elsewhere = {"row": "B", "table": "u"}
+    greater = claim({"kind": "greater", "better": "A", "worse": elsewhere})
+    assert effects.asks(greater) == "[A] - [B (u)] > 0"
     assert effects.shown(ratio, np.log(2.0)) == pytest.approx(2)
     assert (effects.unit(ratio, "%"), effects.unit(within, "%")) == ("x", "points")
 
@@ -194,19 +212,11 @@ def test_the_same_rows_are_drawn_for_every_cell_and_seed() -> None:
 REPETITIONS, CLAIMS = 4000, 6
 
 
-def holm_of_many(p: np.ndarray) -> np.ndarray:
-    """The step-down rule on the last axis, for many papers at once."""
-    order, count = p.argsort(axis=-1), p.shape[-1]
-    stepped = np.take_along_axis(p, order, -1) * np.arange(count, 0, -1)
-    stepped = np.minimum(1, np.maximum.accumulate(stepped, axis=-1))
-    return np.take_along_axis(stepped, order.argsort(axis=-1), -1)
-
-
 def rates(effect: float, margin: float = 0) -> dict[str, np.ndarray]:
     """Decide on six claims of three seeds, many times; effects vary by 1 from seed to seed."""
     drawn = np.random.default_rng(5).normal(effect, 1, (REPETITIONS, CLAIMS, 1, 3)) - margin
     single = np.stack(verdicts.p_values(drawn))
-    corrected = holm_of_many(single)
+    corrected = power.holm_of_many(single)
     assert corrected[0, :3] == pytest.approx(np.array([verdicts.holm(p) for p in single[0, :3]]))
     return {"before": single <= verdicts.LEVEL, "after": corrected <= verdicts.LEVEL}
 
@@ -221,6 +231,23 @@ def test_without_a_difference_verdicts_are_as_rare_as_the_level_says() -> None:
     of_a_paper = found["after"].any(axis=2).mean(axis=1)
     assert of_a_paper == pytest.approx([0.05, 0.05], abs=0.012)
     assert found["after"].mean(axis=(1, 2)).sum() < 0.03
+
+
+@pytest.mark.parametrize("kind", power.KINDS)
+def test_a_claim_of_any_kind_that_is_false_by_nothing_is_rarely_decided(kind: str) -> None:
+    supported, contradicted = power.at_the_edge(kind, 3, REPETITIONS)
+    assert supported == pytest.approx(0.05, abs=0.012)
+    assert 0.01 < contradicted < 0.062, "less of a claim of several parts, which is corrected"
+
+
+def test_the_simulation_finds_what_is_there() -> None:
+    none, some = (power.of_a_paper(effect, CLAIMS, 3, 1000) for effect in (0.0, 12.0))
+    assert none.any_supported < 0.08
+    assert none.any_contradicted < 0.08
+    assert some.supported_of_many > 0.99
+    assert some.contradicted == 0
+    lines = list(power.report(CLAIMS, 3, 100))
+    assert sum(line.startswith("|") for line in lines) == 2 + len(power.KINDS) + 2 + 7
 
 
 def test_a_claim_on_its_margin_is_rarely_supported() -> None:
@@ -261,3 +288,41 @@ def test_a_bootstrap_over_images_does_not_see_the_noise_of_seeds() -> None:
         low, high = verdicts.percentiles(drawn[:, 0] - drawn[:, 1])
         apart += not low <= 0 <= high
     assert apart > 10, "with one seed twice as often as the 5 % that the interval suggests"
+
+
+# --- the page on statistics ------------------------------------------------------------------
+
+
+def test_the_worked_example_is_what_the_code_says() -> None:
+    text = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \d \| ([\d.]+) \| ([\d.]+) \| \+([\d.]+) \|$", text, re.MULTILINE)
+    noise, none, shown = np.array(rows, float).T
+    gains = noise - none
+    assert gains == pytest.approx(shown)
+    low, high = intervals.over_seeds(gains)
+    assert (
+        f"+{gains.mean():.1f} points. Their standard deviation is {gains.std(ddof=1):.2f}" in text
+    )
+    assert f"[+{low:.1f}, +{high:.1f}]" in text
+    p = float(verdicts.p_values(gains[None])[0])
+    assert f"one-sided p = {p:.4f}" in text
+    assert f"multiplied by seven: {7 * p:.3f}" in text
+    reach = verdicts.smallest_detectable(gains, 0.05 / 7)
+    assert f"had to be {reach:.1f} points" in text
+    (fifth,) = re.findall(r"effects \+([\d.]+), \+([\d.]+) and \+([\d.]+):", text)
+    pairs = np.array(fifth, float)
+    p = float(verdicts.p_values(pairs[None])[0])
+    low, high = intervals.over_seeds(pairs)
+    assert f"mean +{pairs.mean():.1f}, interval [−{-low:.1f}, +{high:.1f}], p = {p:.3f}" in text
+    assert f"multiplied by three: {3 * p:.3f}" in text
+    assert f"true effect of {verdicts.smallest_detectable(pairs, 0.05 / 6):.1f} points" in text
+
+
+def test_the_table_of_the_smallest_detectable_effect_is_right() -> None:
+    text = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    for seeds in (3, 5):
+        units = [
+            intervals.detectable_errors(seeds, verdicts.LEVEL / claims) / np.sqrt(seeds)
+            for claims in (1, 6, 12)
+        ]
+        assert f"| {seeds} | " + " | ".join(f"{unit:.1f}" for unit in units) + " |" in text

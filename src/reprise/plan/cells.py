@@ -187,9 +187,9 @@ class ClaimsJob(CellsJob):
 
     @property
     def _printed_files(self) -> list[Path]:
-        """The published CSVs that claims are asked of."""
-        printed = (claim for claim in self.claims.values() if claim.printed)
-        files = {self.table(place).published_file for one in printed for place in one.places()}
+        """The published CSVs that claims are asked of, or set beside."""
+        places = (place for claim in self.claims.values() for place in claim.places())
+        files = {self.table(place).published_file for place in places}
         return sorted(file for file in files if file is not None)
 
     @cached_property

@@ -73,6 +73,15 @@ class Greater(_Test):
     lower_is_better: bool = Field(False, description="true: worse - better > margin")
 
 
+class NotWorse(_Test):
+    """``cell - than >= -margin``, every cell against every one of ``than``: on par or better."""
+
+    kind: Literal["not_worse"]
+    cells: OneOrMore
+    than: OneOrMore
+    lower_is_better: bool = Field(False, description="true: than - cell >= -margin")
+
+
 class Within(_Test):
     """``|a - b| < margin``: the two are as good as equal."""
 
@@ -106,11 +115,11 @@ class InteriorMaximum(_Test):
 
 
 class RatioAtLeast(_Test):
-    """``a / b >= bound``."""
+    """``a / b >= bound``, against every cell of ``b``."""
 
     kind: Literal["ratio_at_least"]
     a: CellRef
-    b: CellRef
+    b: OneOrMore
     bound: float = Field(gt=0)
 
 
@@ -141,6 +150,7 @@ class GrowthExponentBelow(_Test):
 
 Test = Annotated[
     Greater
+    | NotWorse
     | Within
     | Monotone
     | InteriorMaximum
@@ -152,7 +162,10 @@ Test = Annotated[
 
 
 class Claim(Strict):
-    """A statement of a paper with its source, and the test that decides whether it holds here."""
+    """A statement of a paper with its source, and the test that decides whether it holds here.
+
+    What cannot be tested here has a reason instead of a test, so that it is not forgotten.
+    """
 
     statement: str
     source: str = Field(min_length=1)
@@ -160,15 +173,25 @@ class Claim(Strict):
     note: str = Field("", description="where the test here differs from what the paper says")
     table: str | None = Field(None, description="table of the cells that name none")
     column: str | None = Field(None, description="column of the cells that name none")
-    test: Test
+    test: Test | None = None
+    untested: str = Field("", description="instead of a test: why there can be none here")
     printed: bool = Field(
         False, description="true: asked of the printed numbers of its cells, not of ours"
     )
     margin: float = Field(0.0, ge=0, description="in the column's unit")
+    beside_print: bool = Field(
+        True,
+        description="false: the numbers printed in its cells are not of this comparison (other "
+        "sizes or lengths), so no printed effect is made of them",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        for _, cell in self.test.named_cells():
+        if (self.test is None) != bool(self.untested):
+            raise PydanticCustomError(
+                "test", "give either a test, or in untested why there is none"
+            )
+        for _, cell in self.named_cells():
             for name in ("table", "column"):
                 if getattr(cell, name) is None and getattr(self, name) is None:
                     raise PydanticCustomError(
@@ -176,13 +199,21 @@ class Claim(Strict):
                         "{row} has no {name}; give the claim or the cell one",
                         {"row": repr(cell.row), "name": name},
                     )
-        if isinstance(self.test, Within) and not self.margin:
-            raise PydanticCustomError("margin", "within needs a margin above 0")
-        if hasattr(self.test, "bound") and self.margin:
+        # Printed numbers have no noise, so among them "not worse" may mean just that.
+        needs = (Within,) if self.printed else (Within, NotWorse)
+        if isinstance(self.test, needs) and not self.margin:
+            kind = self.test.kind
+            raise PydanticCustomError("margin", "{kind} needs a margin above 0", {"kind": kind})
+        if isinstance(self.test, RatioAtLeast | GrowthExponentBelow) and self.margin:
             raise PydanticCustomError(
                 "margin", "{kind} has a bound and takes no margin", {"kind": self.test.kind}
             )
         return self
+
+    def named_cells(self) -> Iterator[tuple[str, Cell]]:
+        """Yield (key, cell) of every cell as it is written; none where there is no test."""
+        if self.test is not None:
+            yield from self.test.named_cells()
 
     def place(self, cell: Cell) -> Place:
         """Return where a cell of the test stands, with the claim's table and column by default."""
@@ -193,7 +224,7 @@ class Claim(Strict):
 
     def places(self) -> list[Place]:
         """Return where every cell that the test reads stands, each once."""
-        return list(dict.fromkeys(self.place(cell) for _, cell in self.test.named_cells()))
+        return list(dict.fromkeys(self.place(cell) for _, cell in self.named_cells()))
 
 
 def wrong_references(
@@ -201,7 +232,7 @@ def wrong_references(
 ) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield (key below the claim, what is wrong) of what the claim names and its paper lacks."""
     units: dict[str, None] = {}
-    for key, written in claim.test.named_cells():
+    for key, written in claim.named_cells():
         place = claim.place(written)
         here = {
             name: ("test", key) if getattr(written, name) else (name,) for name in Place._fields

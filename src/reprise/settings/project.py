@@ -26,6 +26,11 @@ class Dataset(Strict):
     folder: str | None = Field(
         None, pattern=r"^\w[\w.-]*$", description="below data_root; default: the module's name"
     )
+    printed_as: tuple[str, ...] | None = Field(
+        None,
+        description="what published CSVs (column dataset) call this very data set; numbers on it "
+        "are compared with no others that were printed",
+    )
 
     @property
     def home(self) -> str:
@@ -275,6 +280,9 @@ class Scale(Strict):
     scale: str
     about: str
     result: bool = Field(True, description="false: plumbing only, never shown as a result")
+    as_printed: bool = Field(
+        False, description="true: models and their training are the papers' own, scaled down nowhere"
+    )
     seeds: tuple[int, ...] = Field(min_length=1)
     reference_seeds: tuple[int, ...] = Field(
         (), description="seeds of headline runs in results/reference/; sweeps keep the first"
