@@ -49,6 +49,9 @@ __all__ = [
 ]
 
 
+REHEARSAL = "rehearsal/"  # before a scale's name: its rehearsal, as reprise.rehearsal makes it
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a paper's raw values came from, to point at the right file when one is wrong."""
@@ -225,8 +228,9 @@ def _validate(model: type[M], raw: Any, where: Source | Path, prefix: Sequence[s
 
 def _load_paper(slug: str, params: Path, scale_file: Path, scale: Scale) -> Paper:
     paper_file = params / "papers" / f"{slug}.yaml"
-    raw, over = read_yaml(paper_file), scale.papers.get(slug, {})
-    merged = overlay(raw, over)
+    raw = read_yaml(paper_file)
+    over = _rows_by_place(scale.papers.get(slug) or {}, raw, f"{scale_file}: papers.{slug}")
+    merged = _laid_over(raw, over)
     runs, parents = resolve_runs(merged.get("runs", {}), str(paper_file))
     source = Source(paper_file, scale_file, raw, over, parents)
     paper = _validate(Paper, {**merged, "runs": runs}, source)
@@ -240,6 +244,45 @@ def _load_paper(slug: str, params: Path, scale_file: Path, scale: Scale) -> Pape
     paper = paper.model_copy(update={"runs": checked})
     check_references(paper, params, functools.partial(_place, source))
     return paper
+
+
+def _rows_by_place(over: Json, raw: Json, where: str) -> Json:
+    """Return what a scale lays over a paper, with single rows of its tables named by their place.
+
+    Beside a whole list, a scale's ``rows`` may be a mapping of row labels to what changes in them,
+    and its ``more_rows`` stand below. Raises ConfigError for a label that no row has.
+    """
+    tables = dict(over.get("tables") or {})
+    for name, table in tables.items():
+        if not isinstance(table, Mapping) or isinstance(table.get("rows"), list):
+            continue
+        given = raw.get("tables", {}).get(name, {}).get("rows", [])
+        places = {str(row.get("label")): str(place) for place, row in enumerate(given)}
+        changes: Json = {}
+        for label, change in (table.get("rows") or {}).items():
+            if str(label) not in places:
+                text = unknown("row", str(label), places)
+                raise ConfigError(f"{where}.tables.{name}.rows: {text}")
+            changes[places[str(label)]] = change
+        for place, row in enumerate(table.get("more_rows") or (), len(given)):
+            changes[str(place)] = row
+        kept = {key: value for key, value in table.items() if key not in ("rows", "more_rows")}
+        tables[name] = {**kept, **({"rows": changes} if changes else {})}
+    return {**over, **({"tables": tables} if tables else {})}
+
+
+def _laid_over(raw: Json, over: Json) -> Json:
+    """Return a paper's values with a scale's over them, rows of tables by their place."""
+    merged = overlay(raw, over)
+    for name, table in (over.get("tables") or {}).items():
+        changes = table.get("rows") if isinstance(table, Mapping) else None
+        if isinstance(changes, Mapping):
+            given = raw.get("tables", {}).get(name, {}).get("rows", [])
+            rows = [overlay(row, changes.get(str(at)) or {}) for at, row in enumerate(given)]
+            more = [row for at, row in changes.items() if int(at) >= len(given)]
+            own = {**merged["tables"][name], "rows": [*rows, *more]}
+            merged = {**merged, "tables": {**merged["tables"], name: own}}
+    return merged
 
 
 def _check_run(name: str, run: Run, paper: Paper, scale: Scale, source: Source) -> Run:
@@ -270,7 +313,8 @@ def _place(source: Source, *loc: str) -> str:
 
 
 def load_project(root: Path | None = None, scale: str | None = None) -> Project:
-    """Read `params/` below root (default: the working folder) at a scale.
+    """Read `params/` below root (default: the working folder) at a scale, or at the rehearsal of
+    one, ``rehearsal/<scale>``.
 
     Raises ConfigError with file, key, value and allowed values of the first file that is wrong.
     """
@@ -278,7 +322,7 @@ def load_project(root: Path | None = None, scale: str | None = None) -> Project:
     params = root / "params"
     config_file = params / "config.yaml"
     config = _validate(Config, read_yaml(config_file), config_file)
-    wanted = scale or config.scale
+    wanted = (scale or config.scale).removeprefix(REHEARSAL)
     scales = sorted(file.stem for file in (params / "scales").glob("*.yaml"))
     if wanted not in scales:
         raise ConfigError(f"{config_file}: scale: {unknown('scale', wanted, scales)}")
@@ -298,6 +342,10 @@ def load_project(root: Path | None = None, scale: str | None = None) -> Project:
     papers = {slug: _load_paper(slug, params, scale_file, checked) for slug in config.papers}
     project = Project(root, config, checked, papers)
     _check_earlier_runs(project)
+    if (scale or config.scale).startswith(REHEARSAL):
+        from reprise.rehearsal import rehearsed
+
+        return rehearsed(project)
     return project
 
 
