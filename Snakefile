@@ -6,7 +6,11 @@
 #   snakemake --cores all sweeps                  every run and table there is
 #   snakemake --cores all --config scale=smoke    another scale than params/config.yaml says
 #   snakemake --cores all reference               what `reprise snapshot` reads: more seeds, sweeps
+#   snakemake --cores all --config scale=gpu rehearse=true
+#                                                 two steps of every run of a scale, on generated files
 #   snakemake -n                                  what would run, and why
+import time
+
 from snakemake.utils import min_version
 
 min_version("9.14")
@@ -63,6 +67,31 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/track.smk"
 
 
+if REHEARSAL:
+
+    localrules:
+        rehearsal,
+
+    # Every step of every row, twice, and a table of what ran; it is printed whenever asked for.
+    rule rehearsal:
+        default_target: True
+        input:
+            all_results(),
+            REPORT,
+            TRACKED,
+        log:
+            f"{LOGS}/rehearsal.log",
+        resources:
+            launcher=LAUNCHER,
+            scale=SCALE,
+            started=int(time.time()),
+        message:
+            "rehearsal: every step of every row ran"
+        shell:
+            "{resources.launcher} rehearsal --scale {resources.scale} --since {resources.started}"
+            " --log {log}"
+
+
 localrules:
     all,
     table,
@@ -73,7 +102,10 @@ localrules:
 
 onstart:
     refuse_second_driver()
+    start_warm()
 
 
 onerror:
     print(AFTER_A_FAILURE, file=sys.stderr)
+    if REHEARSAL:
+        print(rows.write(project))

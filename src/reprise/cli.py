@@ -1,11 +1,14 @@
 """The verbs. Each works without Snakemake; heavy imports wait until a verb needs them."""
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reprise import cli_plan
 from reprise.errors import ConfigError, StaleError, unknown
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ convert = typer.Typer(
     help="Released weights that timm cannot load by itself.", no_args_is_help=True
 )
 app.add_typer(convert, name="convert")
+cli_plan.register(app)
 
 ScaleOption = Annotated[
     str | None, typer.Option("--scale", help="demo, smoke, ...; default: params/config.yaml")
@@ -36,6 +40,12 @@ ExpectOption = Annotated[
     typer.Option("--expect", help="digest that the planner saw; refuse if params/ changed since"),
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="PAPER/RUN")]
+SharedArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PAPER[/TABLE]]", help="a table stands for its paper; default: the whole scale"
+    ),
+]
 TableArgument = Annotated[str, typer.Argument(metavar="PAPER/TABLE")]
 
 
@@ -143,21 +153,46 @@ def status(scale: ScaleOption = None) -> None:
 
 @app.command()
 def data(
-    name: Annotated[str, typer.Argument(help="alias in the scale file, or a data set's folder")],
+    name: Annotated[str, typer.Argument(help="alias in the scale file, or a public data set")],
+    get: Annotated[
+        bool, typer.Option("--get", help="download it, or say where to register")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="compare what is there with what should be")
+    ] = False,
+    pack: Annotated[
+        bool, typer.Option("--pack", help="put photographs into few large files, for clusters")
+    ] = False,
+    root: Annotated[
+        Path | None, typer.Option(help="--get, --check: its folder, instead of the scale's")
+    ] = None,
+    images: Annotated[
+        int, typer.Option(min=0, help="--check: photographs to decode; 0 is all of them")
+    ] = 100,
+    keep_archives: Annotated[
+        bool, typer.Option("--keep-archives", help="--get: keep them after unpacking")
+    ] = False,
     scale: ScaleOption = None,
     log: LogOption = None,
 ) -> None:
-    """Fetch and verify a data set, unless it is there already."""
-    from reprise.data.base import prepare
-    from reprise.progress import say
+    """Prepare and verify a data set, unless it is there already; or get, check or pack it."""
+    from reprise.data import verbs
+    from reprise.rehearsal import is_rehearsal
 
     project = _project(scale, log)
-    datasets = project.scale.datasets
-    by_folder = {dataset.home: dataset for dataset in datasets.values()}
-    if name not in datasets and name not in by_folder:
-        raise ConfigError(unknown("data set", name, {**datasets, **by_folder}))
-    chosen = datasets.get(name) or by_folder[name]
-    prepare(chosen.name, project.data_root, chosen.args, say, chosen.home)
+    chosen = verbs.find(project, name, root)
+    if is_rehearsal(project) and chosen.alias is not None:
+        from reprise.rehearsal import miniatures
+
+        miniatures.make(chosen.alias)
+    if get:
+        verbs.fetch(chosen, keep_archives)
+    if check and not verbs.look(chosen, images or None):
+        raise typer.Exit(1)
+    if pack:
+        verbs.pack_all(project, chosen)
+    elif not (get or check):
+        verbs.prepare(project, chosen)
 
 
 @app.command()
@@ -171,9 +206,18 @@ def train(
     """Train a run, or go on where it stopped. Also under `torchrun -m reprise train ...`."""
     job = _run_job(_project(scale, log), run, seed)
     _expect(expect, job.digest, job.key)
+    from reprise.rehearsal import is_rehearsal
     from reprise.training.run import train as train_run
 
+    if is_rehearsal(job.project):
+        from reprise.rehearsal import stand_ins
+
+        stand_ins.make(job)
     train_run(job)
+    if not is_rehearsal(job.project):
+        from reprise.budget.after import say_cost
+
+        say_cost(job)
 
 
 @app.command()
@@ -253,21 +297,39 @@ def claims(
 
 
 @app.command()
-def show(name: TableArgument, scale: ScaleOption = None) -> None:
-    """Print a built table in the terminal."""
-    job = _table_job(_project(scale), name)
-    file = next(path for path in job.outputs if path.suffix == ".md")
-    if not file.is_file():
-        raise StaleError(f"{file} is not built: run `python -m reprise table {name}`")
-    from rich.console import Console
-    from rich.markdown import Markdown
+def power(
+    claims: Annotated[int, typer.Option(min=1, help="of a paper, corrected together")] = 6,
+    seeds: Annotated[int, typer.Option(min=3, help="of every run")] = 3,
+    repetitions: Annotated[int, typer.Option(min=100)] = 4000,
+) -> None:
+    """Simulate how often claims are supported where nothing is there, and where something is."""
+    from reprise.power import report
 
-    Console().print(Markdown(file.read_text(encoding="utf-8")))
+    for line in report(claims, seeds, repetitions):
+        typer.echo(line)
+
+
+@app.command()
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="[PAPER[/TABLE]]", help="PAPER/claims for its claims")
+    ] = "",
+    scale: ScaleOption = None,
+    commands: Annotated[
+        bool, typer.Option("--commands", help="with what makes each cell again")
+    ] = False,
+) -> None:
+    """Print in the terminal what the report shows: the opening, a paper, its claims or a table."""
+    from rich.console import Console
+
+    from reprise.report.terminal import show as print_shown
+
+    print_shown(_project(scale), name, Console(), commands)
 
 
 @app.command()
 def report(scale: ScaleOption = None, log: LogOption = None) -> None:
-    """Build the HTML page from whatever tables are there."""
+    """Build the HTML page, and report.md beside it, from whatever tables are there."""
     from reprise.progress import say
     from reprise.report.build import build
 
@@ -285,8 +347,11 @@ def snapshot(
     """Write results/reference/<scale>/ from what `snakemake --cores all reference` built."""
     from reprise.progress import say
     from reprise.reference import snapshot as write_snapshot
+    from reprise.rehearsal.project import refuse
 
-    say(f"reference: {write_snapshot(_project(scale), papers or (), not partial)}")
+    project = _project(scale)
+    refuse(project, "snapshot")
+    say(f"reference: {write_snapshot(project, papers or (), not partial)}")
 
 
 @app.command()
@@ -297,10 +362,30 @@ def track(
 ) -> None:
     """Project the finished tables and runs into MLflow; safe to repeat."""
     from reprise.progress import say
+    from reprise.rehearsal.project import refuse
     from reprise.track import project_into_mlflow
 
-    counts = project_into_mlflow(_project(scale, log), rebuild)
+    project = _project(scale, log)
+    if "MLFLOW_TRACKING_URI" in os.environ:  # its own store is below its own folder
+        refuse(project, "track with MLFLOW_TRACKING_URI")
+    counts = project_into_mlflow(project, rebuild)
     say("mlflow: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+@app.command()
+def rehearsal(
+    scale: ScaleOption = None,
+    since: Annotated[float | None, typer.Option(help="when it began, seconds since 1970")] = None,
+    log: LogOption = None,
+) -> None:
+    """Say of every row whether `snakemake --config scale=... rehearse=true` ran all its steps."""
+    from reprise.rehearsal import PREFIX, is_rehearsal
+    from reprise.rehearsal.rows import write
+
+    project = _project(scale, log)
+    if not is_rehearsal(project):
+        project = _project(f"{PREFIX}{project.scale.scale}", log)
+    typer.echo(write(project, None if since is None else time.time() - since))
 
 
 @app.command()
@@ -314,22 +399,42 @@ def ui(
 
 
 @app.command()
-def push(scale: ScaleOption = None) -> None:
+def metrics(
+    paper: Annotated[str, typer.Argument(metavar="PAPER")], scale: ScaleOption = None
+) -> None:
+    """Write a paper's numbers and curves anew for `dvc metrics` and `dvc plots`."""
+    from reprise.metrics import write
+    from reprise.progress import say
+
+    project = _project(scale)
+    project.paper(paper)
+    say(f"{paper}: {write(project, paper)} files of metrics and plots")
+
+
+@app.command()
+def push(target: SharedArgument = None, scale: ScaleOption = None) -> None:
     """Record results in DVC and send them to its remote."""
+    from reprise.rehearsal.project import refuse
     from reprise.sharing import push as push_results
 
-    push_results(_project(scale))
+    project = _project(scale)
+    refuse(project, "push")
+    push_results(project, target)
 
 
 @app.command()
 def pull(
+    target: SharedArgument = None,
     scale: ScaleOption = None,
     remote: Annotated[str | None, typer.Option(help="folder or URL instead of the default")] = None,
 ) -> None:
     """Fetch results from DVC's remote; accept as current only what present settings would make."""
+    from reprise.rehearsal.project import refuse
     from reprise.sharing import pull as pull_results
 
-    pull_results(_project(scale), remote)
+    project = _project(scale)
+    refuse(project, "pull")
+    pull_results(project, remote, target)
 
 
 @convert.command("litv2")
@@ -372,6 +477,21 @@ def bench_data(
     from reprise.bench_data import show
 
     show(_project(scale), root, size, images, seconds)
+
+
+@bench.command("photos")
+def bench_photos(
+    root: Annotated[Path, typer.Argument(help="folder of photographs, at any depth")],
+    size: Annotated[int, typer.Option(min=8, help="side of the images that are made")] = 224,
+    images: Annotated[int, typer.Option(min=2, help="photographs of a round")] = 128,
+    seconds: Annotated[float, typer.Option(help="measuring time in all")] = 20.0,
+) -> None:
+    """Images per second and core of photographs that stay files, against pure JPEG decoding."""
+    from reprise.bench_photos import show
+    from reprise.progress import setup_logging
+
+    setup_logging()
+    show(root, size, images, seconds)
 
 
 @bench.command("caption")

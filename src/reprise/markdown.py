@@ -38,6 +38,36 @@ def printed_columns(table: Json) -> set[str]:
     return {key for row in rows for key, cell in row["cells"].items() if cell["published"]}
 
 
+def compared_columns(table: Json) -> set[str]:
+    """Return the keys of the columns in which a number of ours is compared with a printed one."""
+    cells = (item for row in table["rows"] for item in row["cells"].items())
+    return {key for key, cell in cells if _is_compared(cell.get("against_print"))}
+
+
+def _is_compared(comparison: Json | None) -> bool:
+    return comparison is not None and comparison["difference"] is not None
+
+
+def beside_print(cell: Json) -> str:
+    """Return how a cell's number compares with the printed one, or that it does not; or nothing."""
+    comparison = cell.get("against_print")
+    if comparison is None:
+        return ""
+    word = str(comparison["word"])
+    if not _is_compared(comparison):
+        return word
+    text = f"{word}, {precise(comparison['difference'], sign=True)}"
+    tolerance = comparison["tolerance"]
+    return text if tolerance is None else f"{text} (± {precise(tolerance)})"
+
+
+def precise(value: float, sign: bool = False) -> str:
+    """Return a small difference with two digits, a large one as `number` has it."""
+    if abs(value) >= 100:
+        return number(value, "", sign)
+    return f"{value:{'+' if sign else ''}z.2g}"
+
+
 def scale_line(table: Json) -> str:
     """Return the line that says at which scale a table's own numbers were made."""
     scale = table["scale"]
@@ -75,6 +105,13 @@ def legend(table: Json) -> list[str]:
             "An interval over test images leaves out how far another seed, or another draw of few "
             "labels, would move the number."
         )
+    if compared_columns(table):
+        lines.append(
+            "beside print: ours less the printed number, where both are of one scale; they agree "
+            "within rounding in print and, of what is trained, the spread over seeds."
+        )
+    elif any(cell.get("against_print") for row in table["rows"] for cell in row["cells"].values()):
+        lines.append("Printed numbers are of a different scale than ours, and are not compared.")
     if any(estimate["low"] is None for estimate in _estimates(table, "ours")):
         lines.append("A number without an interval is a single measurement.")
     return lines
@@ -120,18 +157,19 @@ def _head(column: Json) -> str:
 
 def _grid(table: Json) -> Iterator[str]:
     """One line per row; for each metric what was printed (if anything was) and ours."""
-    shown, head = printed_columns(table), ["row"]
+    shown, compared, head = printed_columns(table), compared_columns(table), ["row"]
     for column in table["columns"]:
         name = _head(column)
         if column["printed"]:
             head.append(f"{name}, published")
         else:
             head += [f"{name}, published", f"{name}, ours"] if column["key"] in shown else [name]
-    body = [[row["label"], *_cells(row, table, shown)] for row in table["rows"]]
+            head += [f"{name}, beside print"] if column["key"] in compared else []
+    body = [[row["label"], *_cells(row, table, shown, compared)] for row in table["rows"]]
     return pipe_table(head, body)
 
 
-def _cells(row: Json, table: Json, shown: set[str]) -> Iterator[str]:
+def _cells(row: Json, table: Json, shown: set[str], compared: set[str]) -> Iterator[str]:
     columns, table_seeds = table["columns"], table["seeds"]
     for column in columns:
         cell = row["cells"][column["key"]]
@@ -139,6 +177,8 @@ def _cells(row: Json, table: Json, shown: set[str]) -> Iterator[str]:
             yield cell["published"]["text"] if cell["published"] else ""
         if not column["printed"]:
             yield _ours(row, cell, column["unit"], table_seeds)
+            if column["key"] in compared:
+                yield beside_print(cell)
 
 
 def _ours(row: Json, cell: Json, unit: str, table_seeds: int) -> str:

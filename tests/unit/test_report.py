@@ -20,7 +20,7 @@ from PIL import Image
 from reprise import claims, markdown, reference, tables
 from reprise.config import Project, load_project
 from reprise.plan import ClaimsJob, RunJob, run_jobs
-from reprise.report import build, pictures, plots
+from reprise.report import build, pictures, plots, words
 from reprise.results import ResultError
 
 
@@ -72,13 +72,14 @@ def test_every_number_of_the_table_stands_in_the_page_with_scale_and_seeds(
         for cell in row["cells"].values():
             if cell["ours"]:
                 gain = f" {markdown.interval(cell['gain'], '%', sign=True)}" if cell["gain"] else ""
-                assert f"{markdown.interval(cell['ours'], '%')}{gain} tiny, 1 seed" in words
+                assert f"{markdown.interval(cell['ours'], '%')}{gain}" in words
                 shown += 1
             if cell["published"]:
                 assert cell["published"]["text"] in words
     assert shown == 5
-    assert "not run sweep row, build with `snakemake sweeps`" in words
-    assert "not measured pixels has no knn" in words
+    assert "row published ours tiny, 1 seed ours tiny, 1 seed plain" in words
+    assert "swept, probe: not run: sweep row, build with `snakemake sweeps`" in words
+    assert "raw | pixels, 20-NN: not measured: pixels has no knn" in words
     assert "printed in the paper, not built here" in words
 
 
@@ -127,8 +128,9 @@ def test_pictures_and_curves_have_words(project: Project) -> None:
 def test_opening_says_scale_cost_and_versions(project: Project) -> None:
     words = squeezed(page(project).words)
     assert "Scale tiny: made-up numbers for a test; 1 seed." in words
-    assert "3 runs, 1 of them trained; 7 evaluations" in words
-    assert "37.5 s of training, 10.5 s of evaluation" in words
+    assert "run 3 runs 1 of them trained; 7 evaluations; 0 benchmarks" in words
+    assert "tables 1 of 2 built here" in words
+    assert "0.8 min of jobs 0.8 core-minutes: 37.5 s of training, 10.5 s of evaluation" in words
     assert "python 3.11, torch 0.0.test" in words
 
 
@@ -171,7 +173,7 @@ def test_what_is_not_built_or_stale_is_said(project: Project, tmp_path: Path) ->
 
 def test_an_empty_workspace_gives_a_page(tmp_path: Path) -> None:
     words = squeezed(page(workspace(tmp_path)).words)
-    assert "0 runs, 0 of them trained" in words
+    assert "0 runs 0 of them trained" in words
 
 
 def test_a_stale_run_costs_and_shows_nothing(project: Project) -> None:
@@ -184,7 +186,7 @@ def test_a_stale_run_costs_and_shows_nothing(project: Project) -> None:
     path.write_text(path.read_text().replace('"d"', '"digest"').replace('t": "', 't": "0', 1))
     meta = path.read_text()
     path.write_text(meta.replace(RunJob(project, "toy", "learned", 0).digest, "0" * 64))
-    assert "2 runs, 0 of them trained" in page(project).words
+    assert "2 runs 0 of them trained" in squeezed(page(project).words)
 
 
 def test_stale_pictures_are_not_shown(project: Project) -> None:
@@ -274,6 +276,16 @@ def test_panels_skip_what_is_no_number() -> None:
     assert "&lt;a&gt; from 2 to 2" in plots.panels([curve])[0].svg
 
 
+def test_drawings_share_no_names_and_have_none_that_nothing_uses() -> None:
+    lines = [{"step": step, "loss": 1 / step, "loss_rec": 1 / step} for step in (1, 2, 3)]
+    first, second = (panel.svg for panel in plots.panels([plots.Curve("a", 0, 0, lines)]))
+    names = [set(re.findall(r' id="([^"]+)"', svg)) for svg in (first, second)]
+    used = [set(re.findall(r'(?:url\(|href=")#([\w-]+)', svg)) for svg in (first, second)]
+    assert names == used
+    assert names[0]
+    assert not names[0] & names[1]
+
+
 def test_accuracy_over_strength_begins_at_clean_images() -> None:
     found = {"clean": 80.0, "mean": 55.0, "noise": 60.0, "blur": 50.0, "noise_1": 70.0}
     found |= {"noise_2": 50.0, "blur_1": 60.0, "blur_2": 40.0}
@@ -302,7 +314,7 @@ def test_accuracy_over_strength_begins_at_clean_images() -> None:
     ],
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
-    assert build.duration(seconds) == text
+    assert words.duration(seconds) == text
 
 
 # --- in a browser, where there is one --------------------------------------------------------
@@ -365,19 +377,21 @@ def test_claims_stand_with_their_verdicts_here_and_in_the_reference(tmp_path: Pa
     project = with_claims_and_reference(tmp_path)
     text = build.build(project).read_text()
     words = " ".join(page(project).words.split())
-    assert "A: Claim <A>." in words
+    assert "A Claim <A>." in words
     assert "this run only: same way" in words
     assert "this run only: other way" in words
     verdicts = re.findall(r'<span class="verdict ([\w-]+)">', text)
-    assert verdicts == ["this-run-only", "supported", "this-run-only", "contradicted"]
+    assert verdicts == ["same-way", "supported", "other-way", "contradicted"]
 
 
 def test_reference_stands_beside_ours_and_says_where_it_is_stale(tmp_path: Path) -> None:
     project = with_claims_and_reference(tmp_path)
     known = reference.cells(table_job(project))["learned", "probe_top1"]
-    shown = f"reference {markdown.interval(known['ours'], '%')}, 3 seeds"
-    assert shown in " ".join(page(project).words.split())
-    assert "stale" not in re.sub(r"one marked stale", "", page(project).words)
+    shown = markdown.interval(known["ours"], "%")
+    first = squeezed(page(project).words)
+    assert shown in first
+    assert "ours tiny, 1 seed reference 3 seeds" in first
+    assert not re.search("seeds?, stale", first)
     file = project.root / "params/papers/toy.yaml"
     raw = yaml.safe_load(file.read_text())
     raw["evaluators"]["probe"]["labels"] = 90
@@ -387,6 +401,8 @@ def test_reference_stands_beside_ours_and_says_where_it_is_stale(tmp_path: Path)
         fabricate(job)
     tables.build(table_job(edited))
     claims.build(ClaimsJob(edited, "toy"))
-    words = " ".join(page(edited).words.split())
-    assert f"{shown}, stale" in words
-    assert "3 seeds, stale" in words
+    words = squeezed(page(edited).words)
+    assert shown in words
+    assert "reference 3 seeds, stale" in words
+    assert "1 seed, stale" in words, "the sweep's"
+    assert "points, 3 seeds, stale" in words, "a claim's"

@@ -17,7 +17,7 @@ from PIL import Image
 from reprise import tables
 from reprise.config import Project, load_project
 from reprise.plan import RunJob, run_jobs
-from reprise.report import build, captions
+from reprise.report import build, captions, runs
 from reprise.results import ResultError
 
 SIDE = 48
@@ -76,7 +76,7 @@ def project(tmp_path: Path) -> Project:
 def gallery_of(project: Project) -> captions.Gallery:
     found = [
         (one.job, one.evaluations)
-        for one in build._finished_runs(project, "toy")  # what the page itself reads
+        for one in runs.finished_runs(project)["toy"]  # what the page itself reads
     ]
     (gallery,) = captions.galleries("toy", project.paper("toy").tables.values(), found)
     return gallery
@@ -88,7 +88,8 @@ def test_every_card_has_the_captions_in_the_order_of_the_rows(project: Project) 
     first = "reference: reference 7-0 reference: reference 7-1"
     assert f"{first} learned <ours> a learned dog plain a plain dog" in words
     assert "learned <ours> <b>bold</b> & cat plain a plain cat" in words
-    assert "swept" not in words[words.index("Captions pictures: style") : words.index("Provenance")]
+    start = words.index("Captions pictures: style")
+    assert "swept" not in words[start : words.index("Provenance", start)]
 
 
 def test_what_a_model_says_is_escaped(project: Project) -> None:

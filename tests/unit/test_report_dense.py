@@ -17,7 +17,7 @@ from PIL import Image
 from reprise import tables
 from reprise.config import Project, load_project
 from reprise.plan import RunJob, run_jobs, table_jobs
-from reprise.report import build, dense
+from reprise.report import build, dense, runs
 from reprise.results import ResultError
 
 SIDE = 48
@@ -98,7 +98,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def galleries_of(project: Project) -> dense.Galleries:
-    found = build._finished_runs(project, "toy")  # what the page itself reads
+    found = runs.finished_runs(project)["toy"]  # what the page itself reads
     evaluated = [(one.job, one.evaluations) for one in found]
     return dense.galleries(table_jobs(project), evaluated)
 
@@ -136,7 +136,7 @@ def test_the_gallery_is_beneath_its_table_with_its_legend(project: Project) -> N
     tables.build(table_job(project))
     text = build.build(project).read_text()
     words = squeezed(Page(text).words)
-    section = text[text.index('<section id="toy-main"') : text.index('<section id="toy-extra"')]
+    section = text[text.index('<section id="toy-main"') : text.index('<section id="toy-absent"')]
     assert section.index("</table>") < section.index('class="compared"')
     assert text.count('class="compared"') == 1, "two columns read the same pictures"
     said = "pictures: 2 images of the 2 drawn of digits, split test; scale tiny, first seed of"

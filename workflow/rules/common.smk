@@ -3,7 +3,9 @@
 import os
 import re
 import shlex
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 try:
@@ -11,6 +13,7 @@ try:
     from reprise.config import load_project
     from reprise.data import origin
     from reprise.errors import ConfigError, unknown
+    from reprise.rehearsal import PREFIX, is_rehearsal, rows
 except ModuleNotFoundError as error:
     sys.exit(
         f"error: {error} for {sys.executable}, under which this Snakemake runs.\n"
@@ -23,9 +26,13 @@ def read_project():
     """Read and check params/; a mistake is said in words, and nothing is started."""
     try:
         for key in config:
-            if key != "scale":
-                raise ConfigError(f"--config: {unknown('key', key, ['scale'])}")
-        return load_project(Path.cwd(), config.get("scale"))
+            if key not in ("scale", "rehearse"):
+                raise ConfigError(f"--config: {unknown('key', key, ['scale', 'rehearse'])}")
+        chosen = load_project(Path.cwd(), config.get("scale"))
+        if not config.get("rehearse", False):
+            return chosen
+        os.environ.pop("MLFLOW_TRACKING_URI", None)  # a rehearsal is shown to nobody else
+        return load_project(Path.cwd(), f"{PREFIX}{chosen.scale.scale}")
     except ConfigError as error:
         sys.exit(f"error: {error}\nNothing was started.")
 
@@ -33,9 +40,33 @@ def read_project():
 os.environ["REPRISE_ROOT"] = os.getcwd()  # jobs work where Snakemake does
 project = read_project()
 SCALE = project.scale.scale
+REHEARSAL = is_rehearsal(project)
+# ---- the launcher ----
 # The interpreter of this Snakemake, so that the virtual environment need not be activated. As a
-# resource it can be replaced in a profile (torchrun, srun) without making any result stale.
-LAUNCHER = f"{shlex.quote(sys.executable)} -m reprise"
+# resource the launcher can be replaced in a profile (torchrun, srun) without making any result
+# stale. Importing torch and the like takes five seconds of a step; so verbs are forked from one
+# process that has done it, where there is one, and else start by themselves.
+WARM = "workflow/launchers/warm.py"
+WARM_FOLDER = tempfile.TemporaryDirectory(prefix="reprise-")
+WARM_ADDRESS = f"{WARM_FOLDER.name}/warm"
+LAUNCHER = f"{shlex.quote(sys.executable)} -S {WARM} {shlex.quote(WARM_ADDRESS)}"
+WARM_PROCESSES = []
+FEW = 3  # so many steps are done before the process would pay
+
+
+def start_warm():
+    """Start the process that forks for verbs, where many steps run here; it ends with this one.
+
+    Not where there is an NVIDIA driver, whose state no fork may share.
+    """
+    steps = sum(1 for _ in workflow.dag.needrun_jobs())
+    on_gpu = Path("/proc/driver/nvidia").exists() and not REHEARSAL
+    if not workflow.local_exec or on_gpu or steps <= FEW:
+        return
+    ours = ["reprise.rehearsal.everything"] if REHEARSAL else []
+    command = [sys.executable, WARM, "--serve", WARM_ADDRESS, *ours]
+    # Its standard input stays open as long as this process lives.
+    WARM_PROCESSES.append(subprocess.Popen(command, stdin=subprocess.PIPE))
 
 
 # ---- one driver at a time ----
@@ -148,7 +179,14 @@ def headline_runs(slug=None):
 
 
 def files_of_runs(jobs):
-    return [file for job in jobs for file in rels([*job.outputs, *job.eval_outputs])]
+    """Files of runs and their evaluations; of a rehearsal's weights, which are many GB, none."""
+    first = 1 if REHEARSAL else 0
+    return [file for job in jobs for file in rels([*job.outputs[first:], *job.eval_outputs])]
+
+
+def weights(file):
+    """The output for a run's weights; those of a rehearsal go when the last step has read them."""
+    return temp(file) if REHEARSAL else file
 
 
 def headline_benchmarks(slug=None):
@@ -194,9 +232,12 @@ def data_below(wildcards):
 
 
 def data_digest(wildcards):
-    """Digest of what params/ say of the data set, and of what lies at its root, wherever it is."""
+    """Digest of what params/ say of the data set, and of what lies at its root, wherever it is.
+
+    What a rehearsal generates there, later than this is asked, follows from params/.
+    """
     dataset = DATASETS[wildcards.dataset]
-    seen = origin.seen(project.data_root / dataset.home, dataset.args)
+    seen = None if REHEARSAL else origin.seen(project.data_root / dataset.home, dataset.args)
     return provenance.digest_of([plan.dataset_spec(dataset), *([seen] if seen else [])])
 
 
@@ -246,9 +287,13 @@ def evaluate_data(wildcards):
 
 
 def trained_run(wildcards):
-    """The run, and the models that it uses."""
+    """The run, and the models that it uses.
+
+    Its method is built as for training, which reads the weights that it starts from: they are there
+    as long as nobody deletes them, which a rehearsal does.
+    """
     job = run_job(wildcards)
-    return files_of([job, *job.used_jobs.values()])
+    return files_of([job, *(job.earlier_jobs if REHEARSAL else job.used_jobs.values())])
 
 
 def evaluate_digest(wildcards):
@@ -322,7 +367,7 @@ def shown_digest():
 
 def reference_files():
     """The reference results of this scale, as far as there are any."""
-    return rels(sorted((project.root / "results/reference" / SCALE).glob("*/*/*.json")))
+    return rels(sorted((project.root / "results/reference" / SCALE).glob("*/**/*.json")))
 
 
 def report_sources():

@@ -24,6 +24,7 @@ for slug in project.papers:
                 digest=evaluate_digest,
                 scale=SCALE,
             threads: run_threads
+            priority: 1  # before another training, so that a rehearsal's weights can go
             resources:
                 launcher=LAUNCHER,
             message:

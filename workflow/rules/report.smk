@@ -8,6 +8,7 @@ rule report:
         reference_files(),
     output:
         REPORT,
+        f"{RESULTS}/report/report.md",
     log:
         f"{LOGS}/report.log",
     params:

@@ -1,5 +1,6 @@
-# MLflow: one serial job shows the finished files there. Looking at the store changes its file, so
-# the output is a stamp beside it; after moving or deleting the store: `reprise track --rebuild`.
+# MLflow, and the files of numbers and curves that DVC compares: one serial job shows finished results
+# there. Looking at the store changes its file, and `dvc repro` writes DVC's files, too, so the output
+# is a stamp beside them; after moving or deleting the store: `reprise track --rebuild`.
 
 
 rule track:

@@ -7,7 +7,7 @@ rule train:
         train_data,
         earlier_runs,
     output:
-        f"{RUN}/model.safetensors",
+        weights(f"{RUN}/model.safetensors"),
         f"{RUN}/log.jsonl",
         f"{RUN}/meta.json",
     log:

@@ -1,7 +1,7 @@
 """Curves as SVG that takes the page's own text colour."""
 
+import hashlib
 import io
-import math
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from reprise.config import Json
+from reprise.report.runs import is_curve
 
 # Each at least 3.9:1 against white and against the dark page; dashes help where colour does not.
 COLOURS = (
@@ -29,7 +30,6 @@ COLOURS = (
 DASHES = ("", "5 2", "1.5 1.5", "6 2 1.5 2")
 
 INK = "#0a0b0c"  # stands for the page's text colour until the SVG is finished
-_NOT_CURVES = {"step", "images", "lr"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ class Curve:
 
     def points(self, term: str) -> tuple[list[float], list[float]]:
         """Return the steps and values at which a term was logged."""
-        found = [(line["step"], line[term]) for line in self.lines if _is_number(line.get(term))]
+        found = [
+            (line["step"], line[term]) for line in self.lines if is_curve(term, line.get(term))
+        ]
         return [step for step, _ in found], [value for _, value in found]
 
 
@@ -76,7 +78,7 @@ def panels(curves: Sequence[Curve]) -> list[Panel]:
         for curve in curves
         for line in curve.lines
         for key, value in line.items()
-        if key not in _NOT_CURVES and _is_number(value)
+        if is_curve(key, value)
     )
     return [_panel(term, curves) for term in terms]
 
@@ -104,10 +106,6 @@ def strength_panels(curves: Sequence[Curve]) -> list[Panel]:
     return [_panel(corruption, curves, "strength", "top-1, %") for corruption in corruptions]
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _panel(term: str, curves: Sequence[Curve], over: str = "step", unit: str = "") -> Panel:
     head, _, tail = term.partition("_")
     title = f"{head}: {tail.replace('_', ' ')}" if tail else head
@@ -127,12 +125,12 @@ def _panel(term: str, curves: Sequence[Curve], over: str = "step", unit: str = "
 
 def style(salt: str) -> AbstractContextManager[None]:
     """Return the context to draw and save a figure in; the salt goes into its marks' names."""
-    return matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9})
+    return matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9.5})
 
 
 def small_axes(x: str, y: str) -> tuple[Figure, Axes]:
     """Return a figure of a panel's size and its axes, labelled, in the page's text colour."""
-    figure = Figure(figsize=(4.4, 2.6), layout="constrained")
+    figure = Figure(figsize=(3.6, 2.3), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x, color=INK, parse_math=False)
     axes.set_ylabel(y, color=INK, parse_math=False)
@@ -154,4 +152,17 @@ def as_svg(figure: Figure, alt: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = _with_own_names(svg, alt)
     return svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)
+
+
+def _with_own_names(svg: str, alt: str) -> str:
+    """Return an <svg> whose marks no other of the page shares, and without names that none uses."""
+    uses = r'((?:url\(|href=")#)([\w-]+)'
+    used = {name for _, name in re.findall(uses, svg)}
+    own = hashlib.sha256(f"{alt}{svg}".encode()).hexdigest()[:8]
+
+    def named(match: re.Match[str]) -> str:
+        return f' id="s{own}-{match[1]}"' if match[1] in used else ""
+
+    return re.sub(uses, rf"\g<1>s{own}-\g<2>", re.sub(r' id="([^"]*)"', named, svg))
