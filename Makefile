@@ -10,7 +10,7 @@ CPU_WHEELS := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce quick test lint ui lock
+.PHONY: help setup reproduce quick test drills lint ui lock
 
 help:  ## this list
 	@echo "Reprise: vision papers rebuilt by one command, beside the numbers they printed"
@@ -51,7 +51,11 @@ quick: setup  ## the same steps at scale smoke: seconds each, its numbers mean n
 
 test: setup  ## run all tests
 	@$(BIN)/python -m pytest -n 2 tests/unit tests/golden
+	@$(BIN)/python -m pytest -n 2 -m quick tests/drills
 	@$(BIN)/python -m pytest tests/workflow
+
+drills: setup  ## break things on purpose and see that results survive (docs/drills.md)
+	@$(BIN)/python -m pytest tests/drills
 
 lint: setup  ## check formatting, style and types
 	@$(BIN)/ruff format --check

@@ -5,19 +5,21 @@ of files that it did not make. So `pull` compares digests and tells Snakemake, j
 files are current; files made by other settings, sources or data are marked out of date.
 """
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
-from reprise import locks, status
-from reprise.config import Json, Project, read_yaml
+from reprise import locks, metrics, selection, status
+from reprise.config import Project, read_yaml
 from reprise.errors import RepriseError
 from reprise.progress import say
+from reprise.selection import Selection
 from reprise.status import Item
 
 PULL_SOURCE = "pull-source"  # DVC's name, in this clone only, for a remote that is not the default
@@ -29,38 +31,66 @@ class SharingError(RepriseError):
     """DVC or its remote cannot do what was asked; the message says why and what to do."""
 
 
-def push(project: Project) -> None:
+@dataclass(frozen=True)
+class _Object:
+    """A file as dvc.lock records it: its name in the workspace, and its place in DVC's cache."""
+
+    name: str
+    md5: str  # of its bytes, followed by '.dir' for a folder's list of files
+    cached: Path
+
+    @property
+    def is_damaged(self) -> bool:
+        """Say whether the cache has it, with other bytes than its name promises."""
+        if not self.cached.is_file():
+            return False
+        with self.cached.open("rb") as stream:
+            found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
+        return found.hexdigest() != self.md5.removesuffix(".dir")
+
+
+def push(project: Project, target: str | None = None) -> None:
     """Record this scale's results in dvc.lock and send them to DVC's default remote.
 
-    Raises SharingError when nothing is built yet or DVC fails, LockedError while a run goes on.
+    ``target`` is a paper or paper/table; a table goes with its paper. Raises SharingError when
+    nothing is built yet, DVC fails or its cache is damaged, ConfigError for an unknown target,
+    LockedError while a run goes on.
     """
+    wanted = selection.select(project, target)
     with locks.take_driver(project.root):
-        if not any((project.results / slug).is_dir() for slug in project.papers):
+        built = [slug for slug in wanted.papers if (project.results / slug).is_dir()]
+        if not built:
             raise SharingError(f"{project.results}: nothing is built; run `snakemake --cores all`")
-        stages = [name for name, folder in _stages(project).items() if folder.is_dir()]
+        for slug in built:
+            metrics.write(project, slug)
+        folders = _stages(project, wanted)
+        stages = [name for name, folder in folders.items() if folder.is_dir()]
         unfinished = [
             item
             for item in status.summary(project)
-            if item.state == "stale" or (item.state == "missing" and item.headline)
+            if wanted.covers(item)
+            and (item.state == "stale" or (item.state == "missing" and item.headline))
         ]
         if unfinished:
             say(f"note: {len(unfinished)} results are stale or missing, see `reprise status`")
-        _dvc(project, "commit", "--force", *stages)
+        _record(project, stages)
         _dvc(project, "push", *stages)
-    say(f"sent {', '.join(stages)}. Commit dvc.lock: it tells a clone what to pull.")
+    say(f"sent {wanted.name}: {', '.join(stages)}. Commit dvc.lock: it tells a clone what to pull.")
 
 
-def pull(project: Project, remote: str | None = None) -> None:
+def pull(project: Project, remote: str | None = None, target: str | None = None) -> None:
     """Fetch the results that dvc.lock records and mark as up to date those that are current.
 
     ``remote`` is a folder or URL to fetch from instead of DVC's default remote. Where the default
-    is a folder that this clone lacks, the one in a local git origin is used. Raises SharingError
-    with what to do when nothing is recorded, nothing can be reached, or a file is damaged.
+    is a folder that this clone lacks, the one in a local git origin is used. ``target`` is a paper
+    or paper/table; a table comes with its paper. Raises SharingError with what to do when nothing
+    is recorded, nothing can be reached, or a file is damaged, ConfigError for an unknown target.
     """
+    wanted = selection.select(project, target)
     with locks.take_driver(project.root):
-        stages = _recorded(project)
+        stages = _recorded(project, wanted)
         _fetch(project, stages, _remote_options(project, remote))
-        items = status.summary(project)
+        items = [item for item in status.summary(project) if wanted.covers(item)]
         stale = [item for item in items if item.state == "stale"]
         current = [item for item in items if item.state == "current"]
         _mark_out_of_date(project, stale)
@@ -70,40 +100,91 @@ def pull(project: Project, remote: str | None = None) -> None:
         if len(stale) > _TOLD:
             say(f"stale: {len(stale) - _TOLD} more, see `python -m reprise status`")
         say(f"pulled: {len(current)} of {len(current) + len(stale)} results are current")
-        wanted = [item for item in items if item.headline and item.step != "data"]
-        if all(item.state == "current" for item in wanted):
+        needed = [item for item in items if item.headline and item.step != "data"]
+        if any(item.state != "current" for item in needed):
+            say("`snakemake -n` lists what is to be built, `snakemake --cores all` builds it")
+        elif target is None:
             say("building the report and MLflow's store from them")
             _snakemake(project, "report", "track")
-        else:
-            say("`snakemake -n` lists what is to be built, `snakemake --cores all` builds it")
 
 
-def _stages(project: Project) -> dict[str, Path]:
-    """Return the stages of dvc.yaml that hold this scale's results and data, with their folders."""
+def _stages(project: Project, wanted: Selection) -> dict[str, Path]:
+    """Return the stages of dvc.yaml that hold what is wanted, and its data, with their folders."""
     declared = read_yaml(project.root / "dvc.yaml")["stages"]
-    wanted = {f"{slug}@{project.scale.scale}": project.results / slug for slug in project.papers}
-    for name in wanted:
+    stages = {f"{slug}@{project.scale.scale}": project.results / slug for slug in wanted.papers}
+    for name in stages:
         slug, _, scale = name.partition("@")
         if scale not in declared.get(slug, {}).get("foreach", {}):
             raise SharingError(f"dvc.yaml: stages.{slug}.foreach has no entry {scale!r}; add one")
-    for dataset in project.scale.datasets.values():  # large public sets need not be shared
-        if dataset.home in declared["data"]["foreach"]:
-            wanted[f"data@{dataset.home}"] = project.data_root / dataset.home
-    return wanted
+    for home in sorted(wanted.data):  # large public sets need not be shared
+        if home in declared["data"]["foreach"]:
+            stages[f"data@{home}"] = project.data_root / home
+    return stages
 
 
-def _recorded(project: Project) -> list[str]:
-    """Return this scale's stages that dvc.lock records."""
+def _recorded(project: Project, wanted: Selection) -> list[str]:
+    """Return the stages of what is wanted that dvc.lock records."""
     lock = project.root / "dvc.lock"
     recorded = read_yaml(lock)["stages"] if lock.is_file() else {}
-    stages = [name for name in _stages(project) if name in recorded]
+    stages = [name for name in _stages(project, wanted) if name in recorded]
     if not any(name.endswith(f"@{project.scale.scale}") for name in stages):
         raise SharingError(
-            f"{lock} records no results at scale {project.scale.scale!r} "
+            f"{lock} records no results of {wanted.name} "
             f"(recorded: {', '.join(sorted(recorded)) or 'nothing'}). "
             "Pull the git branch of someone who ran `python -m reprise push`, or build them."
         )
     return stages
+
+
+def _record(project: Project, stages: Sequence[str]) -> None:
+    """Let DVC take the stages' files into its cache and dvc.lock, and see that the cache is sound.
+
+    DVC takes a file that it has under the same hash as had, without looking at it; so what is
+    damaged there is thrown away, and taken anew from the workspace.
+    """
+    _dvc(project, "commit", "--force", *stages)
+    if not _throw_away_damaged(project, stages):
+        return
+    _dvc(project, "commit", "--force", *stages)
+    lost = [one.name for one in _objects(project, stages) if not one.cached.is_file()]
+    if lost:
+        raise SharingError(
+            f"{len(lost)} files were damaged in DVC's cache and could not be replaced:\n"
+            f"{_shown(lost)}\nBuild them again: `snakemake --cores all`."
+        )
+
+
+def _objects(project: Project, stages: Sequence[str]) -> Iterator[_Object]:
+    """Yield what dvc.lock records of stages: each folder's list of files, then the files that it
+    lists where the cache has it."""
+    cache = Path(_dvc(project, "cache", "dir").strip()) / "files" / "md5"
+    recorded = read_yaml(project.root / "dvc.lock")["stages"]
+
+    def named(name: str, md5: str) -> _Object:
+        return _Object(name, md5, cache / md5[:2] / md5[2:])
+
+    for out in (out for name in stages for out in recorded[name]["outs"]):
+        listing = named(f"{out['path']} (its list of files)", out["md5"])
+        yield listing
+        if listing.cached.is_file() and not listing.is_damaged:
+            for entry in json.loads(listing.cached.read_text(encoding="utf-8")):
+                yield named(f"{out['path']}/{entry['relpath']}", entry["md5"])
+
+
+def _throw_away_damaged(project: Project, stages: Sequence[str]) -> list[str]:
+    """Remove what is damaged in DVC's cache, which never looks again at what it has; name it."""
+    damaged = [one for one in _objects(project, stages) if one.is_damaged]
+    for one in damaged:
+        one.cached.unlink()
+    names = [one.name for one in damaged]
+    if names:
+        say(f"damaged in DVC's cache, and not used from there ({len(names)}):\n{_shown(names)}")
+    return names
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = [f"  and {len(names) - _TOLD} more"] if len(names) > _TOLD else []
+    return "\n".join([*(f"  {name}" for name in names[:_TOLD]), *more])
 
 
 def _remote_options(project: Project, remote: str | None) -> list[str]:
@@ -146,6 +227,7 @@ def _origin_folder(project: Project) -> Path | None:
 
 
 def _fetch(project: Project, stages: Sequence[str], options: Sequence[str]) -> None:
+    _throw_away_damaged(project, stages)
     try:
         _dvc(project, "pull", *options, *stages)
     except SharingError as error:
@@ -154,33 +236,14 @@ def _fetch(project: Project, stages: Sequence[str], options: Sequence[str]) -> N
                 f"{error}\nThese results here were never pushed. Push them, or move "
                 f"{project.results} away, then pull again."
             ) from error
-        lost = list(_not_in_cache(project, stages))
+        lost = [one.name for one in _objects(project, stages) if not one.cached.is_file()]
         if not lost:
             raise
-        shown = "\n".join(f"  {path}" for path in lost[:_TOLD])
         raise SharingError(
             f"{len(lost)} files are absent or damaged in the remote: their content does not have "
-            f"the recorded hash. Nothing of their stage was taken.\n{shown}\n"
+            f"the recorded hash. Nothing of their stage was taken.\n{_shown(lost)}\n"
             "Ask for another `python -m reprise push`, or build: `snakemake --cores all`."
         ) from error
-
-
-def _not_in_cache(project: Project, stages: Sequence[str]) -> Iterator[str]:
-    """Yield the files of stages that DVC did not get, or got and refused."""
-    cache = Path(_dvc(project, "cache", "dir").strip()) / "files" / "md5"
-    recorded = read_yaml(project.root / "dvc.lock")["stages"]
-
-    def object_file(md5: str) -> Path:
-        return cache / md5[:2] / md5[2:]
-
-    for out in (out for name in stages for out in recorded[name]["outs"]):
-        listing = object_file(out["md5"])
-        if not listing.is_file():
-            yield f"{out['path']} (its list of files)"
-            continue
-        for entry in cast(list[Json], json.loads(listing.read_text(encoding="utf-8"))):
-            if not object_file(entry["md5"]).is_file():
-                yield f"{out['path']}/{entry['relpath']}"
 
 
 def _mark_current(project: Project, items: Sequence[Item]) -> None:

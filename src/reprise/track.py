@@ -1,197 +1,227 @@
-"""Projects finished results into MLflow, for viewing only: nothing here is ever read back.
+"""Projects finished results into MLflow, and into files that DVC compares (`reprise.metrics`).
+
+They are for viewing only: nothing here is ever read back.
 
 Experiment = paper, parent run = table, child run = row x seed. A table whose files are those that
 its parent run was made from is left alone; any other is made anew, so that a projection that was
 interrupted, or repeated, ends in the same store.
 """
 
-import json
-import logging
-import os
-import re
-import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NoReturn
 
-# Before mlflow is imported: no reports to its makers, no chatter, and no connection that outlives
-# its use, since a rebuild puts another file under the database's name.
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
-os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-logging.getLogger("mlflow").setLevel(logging.ERROR)
-logging.getLogger("alembic").setLevel(logging.ERROR)
-
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import (  # noqa: E402
-    Dataset,
-    DatasetInput,
-    InputTag,
-    Metric,
-    Param,
-    Run,
+from reprise.tracking.store import (  # isort: skip (before mlflow: it sets how mlflow behaves)
+    Store,
+    TrackingError,
+    connect,
+    remove,
+    store_of,
+    ui,
+    was_moved,
 )
-from mlflow.exceptions import MlflowException  # noqa: E402
-from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
-from reprise import locks, markdown, provenance, results, tables  # noqa: E402
-from reprise.config import Json, Project  # noqa: E402
-from reprise.errors import RepriseError  # noqa: E402
-from reprise.plan import RunJob, TableJob, split_run, table_jobs  # noqa: E402
-from reprise.progress import say  # noqa: E402
-from reprise.report import pictures  # noqa: E402
+from reprise import locks, markdown, metrics, provenance, results
+from reprise.config import Json, Project
+from reprise.plan import RunJob, TableJob, claims_jobs, split_run, table_jobs
+from reprise.report import pictures
+from reprise.tracking import content
 
-# Limits of MLflow's stores; a batch must also stay below a megabyte.
-_METRICS_PER_BATCH = 1000
+__all__ = ["Store", "TrackingError", "connect", "project_into_mlflow", "store_of", "ui"]
+
+# Limits of MLflow's stores: entries of one call, which must also stay below a megabyte.
+_METRICS_PER_BATCH = 900
 _PARAMS_PER_BATCH = 100
-_VALUE_LENGTH = 6000
 _NOTE_LENGTH = 8000
-_DIGEST_LENGTH = 36
 _MOST_RUNS = 50_000
 
 _KEY, _DIGEST, _COMPLETE = "reprise.key", "reprise.digest", "reprise.complete"
-
-
-class TrackingError(RepriseError):
-    """The tracking store cannot be used."""
-
-
-@dataclass(frozen=True)
-class Store:
-    """Where the projection goes: a database of this scale, or a tracking server."""
-
-    uri: str
-    database: Path | None
-    artifacts: Path | None
-
-    def location(self, slug: str) -> str | None:
-        """Where a paper's artifacts lie; None leaves the choice to the server."""
-        return None if self.artifacts is None else (self.artifacts / slug).as_uri()
-
-
-def store_of(project: Project) -> Store:
-    """Return the store that MLFLOW_TRACKING_URI names, or this scale's own SQLite database."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if uri:
-        return Store(uri, None, None)
-    database = project.results / "mlflow.db"
-    return Store(f"sqlite:///{database}", database, project.results / "mlflow-artifacts")
+_PARENT = "mlflow.parentRunId"
 
 
 def project_into_mlflow(project: Project, rebuild: bool = False) -> dict[str, int]:
     """Bring the store in line with the finished tables; return how many were what.
 
-    Counts: ``created``, ``replaced``, ``unchanged``, and ``skipped`` (not built, or stale). With
-    ``rebuild`` every table is made anew, and the scale's own database first removed; so it is too
-    where the workspace was moved, as MLflow writes absolute paths. Raises TrackingError where the
-    store cannot be used and ResultError where a result file is damaged.
+    Counts: ``created``, ``replaced``, ``unchanged``, ``skipped`` (not built, or stale), and
+    ``removed`` (no longer in params/). With ``rebuild`` every table is made anew, and the scale's
+    own database first removed; so it is too where the workspace was moved, as MLflow writes
+    absolute paths. Raises TrackingError where the store cannot be used and ResultError where a
+    result file is damaged.
     """
     store = store_of(project)
-    counts = {"created": 0, "replaced": 0, "unchanged": 0, "skipped": 0}
     with locks.hold(project.root / ".reprise" / "mlflow.lock", "the MLflow store", wait=True):
-        if store.database and (rebuild or _was_moved(store)):
-            _remove(store)
-        client = _client(store)
-        for job in table_jobs(project):
-            table = _finished(job)
-            done = _project(client, store, job, table, rebuild) if table else "skipped"
-            counts[done] += 1
-    return counts
+        for slug in project.papers:
+            metrics.write(project, slug)
+        if store.database and (rebuild or was_moved(store)):
+            remove(store)
+        return _Projection(project, store, connect(store), rebuild).make()
 
 
-def ui(project: Project, port: int) -> NoReturn:
-    """Become MLflow's server on 127.0.0.1, showing this scale's store.
+@dataclass
+class _Projection:
+    """One pass over all tables, and what several of them need."""
 
-    Raises TrackingError where MLFLOW_TRACKING_URI names a server, and where nothing is there yet.
-    """
-    store = store_of(project)
-    if store.database is None:
-        raise TrackingError(f"MLFLOW_TRACKING_URI is set: look at {store.uri}, or unset it")
-    if not store.database.is_file():
-        raise TrackingError(
-            f"{store.database}: no such store yet; make it with `python -m reprise track "
-            f"--scale {project.scale.scale}`"
+    project: Project
+    store: Store
+    client: MlflowClient
+    rebuild: bool
+    claims: dict[str, list[Json]] = field(init=False)
+    code: str = field(init=False)  # digest of how results are projected
+    strips: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)  # by run and seed
+    weights: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.claims = {job.slug: metrics.finished_claims(job) for job in claims_jobs(self.project)}
+        self.code = provenance.digest_of_sources(provenance.sources("reprise.track"))
+
+    def make(self) -> dict[str, int]:
+        counts = dict.fromkeys(("created", "replaced", "unchanged", "skipped", "removed"), 0)
+        for slug in self.project.papers:
+            jobs = [job for job in table_jobs(self.project) if job.slug == slug]
+            experiment = self._experiment(slug)
+            found = self._found(experiment, slug)
+            for job in jobs:
+                counts[self._table(experiment, job, found.pop(_key(job), []))] += 1
+            for runs in found.values():
+                self._delete(runs)
+                counts["removed"] += 1
+        return counts
+
+    def _experiment(self, slug: str) -> str:
+        found = self.client.get_experiment_by_name(slug)
+        if found is None:
+            return str(self.client.create_experiment(slug, self.store.location(slug)))
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _found(self, experiment: str, slug: str) -> dict[str, list[Run]]:
+        """Return the runs of a paper that the store holds at this scale, by their table's key."""
+        like = f"tags.`{_KEY}` LIKE '{self.project.scale.scale}/{slug}/%'"
+        tables: dict[str, list[Run]] = {}
+        for run in self.client.search_runs([experiment], like, max_results=_MOST_RUNS):
+            tables.setdefault(run.data.tags[_KEY], []).append(run)
+        return tables
+
+    def _delete(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            self.client.delete_run(run.info.run_id)
+
+    def _table(self, experiment: str, job: TableJob, found: Sequence[Run]) -> str:
+        """Bring one table's runs in line with its files; return what was done."""
+        table = metrics.finished(job)
+        if table is None:
+            return "skipped"
+        digest = self._digest(job, table)
+        if not self.rebuild and _is_complete(found, digest):
+            return "unchanged"
+        self._delete(found)
+        marks = {_KEY: _key(job), "scale": table["scale"]["scale"], "reprise.table": job.name}
+        if not table["scale"]["result"]:
+            marks["result"] = "plumbing"
+        parent = self._parent(experiment, job, table, {**marks, _DIGEST: digest})
+        children = list(_children(job, table))
+        for row, run_job in children:
+            told = content.verdicts(self._claimed(job), job.name, row["label"])
+            self._child(experiment, row, run_job, {**marks, **told, _PARENT: parent})
+        self.client.set_tag(parent, _COMPLETE, str(len(children)))
+        return "replaced" if found else "created"
+
+    def _claimed(self, job: TableJob) -> list[Json]:
+        return self.claims.get(job.slug, [])
+
+    def _digest(self, job: TableJob, table: Json) -> str:
+        """Return one digest of all that is projected, and of how it is projected."""
+        runs = _runs(job, table)
+        files = [*job.outputs, *(path for run in runs for path in _run_files(run))]
+        files += [run.eval_folder / f"{name}.npz" for run in runs for name, _ in _pictures(run)]
+        return provenance.digest_of(
+            {
+                **{str(path.relative_to(self.project.results)): _digest_of(path) for path in files},
+                "verdicts": {
+                    row["label"]: content.verdicts(self._claimed(job), job.name, row["label"])
+                    for row in table["rows"]
+                },
+                "projected by": self.code,
+            }
         )
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1", "--backend-store-uri", store.uri]
-    command += ["--default-artifact-root", f"{store.artifacts}", "--no-serve-artifacts"]
-    # The view is named, as the server opens with one for chatbots.
-    address = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"
-    say(f"MLflow: {address} (Ctrl+C ends it)")
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    os.execve(sys.executable, command, environment)  # noqa: S606 (no shell is wanted)
+
+    def _parent(self, experiment: str, job: TableJob, table: Json, marks: Mapping[str, str]) -> str:
+        """Create the run of a table, with its files and the grid that the UI shows."""
+        own = {
+            "reprise.table_digest": table["digest"],
+            "mlflow.note.content": markdown.render(table)[:_NOTE_LENGTH],
+        }
+        told = content.verdicts(self._claimed(job), job.name)
+        title = f"{table['printed']}: {table['title']}"
+        created = self.client.create_run(experiment, tags={**marks, **told, **own}, run_name=title)
+        run = str(created.info.run_id)
+        for path in job.outputs:
+            self.client.log_artifact(run, str(path))
+        self.client.log_table(run, content.grid(table), f"{job.name}-grid.json")
+        self.client.set_terminated(run)
+        return run
+
+    def _child(self, experiment: str, row: Json, job: RunJob, marks: Mapping[str, str]) -> None:
+        """Create the run of a row and seed: curves, measured values, settings, data and files."""
+        own = {**marks, "reprise.row": row["label"], "reprise.run": row["run"]}
+        if not _was_trained(row, job):
+            self._cost_child(experiment, row, job, own)
+            return
+        meta = results.read_meta(job)
+        ended = int((job.folder / "meta.json").stat().st_mtime * 1000)
+        if job.key not in self.weights:
+            self.weights[job.key] = content.weights_tags(job)
+        own |= {"seed": str(job.seed), **content.provenance_tags(meta), **self.weights[job.key]}
+        created = self.client.create_run(
+            experiment,
+            start_time=ended - int(meta["wall_seconds"] * 1000),
+            tags=own,
+            run_name=f"{row['label']}, seed {job.seed}",
+        )
+        run = created.info.run_id
+        numbers = [*content.curves(job, ended), *content.values(row, job.seed, ended)]
+        for some, settings in zip_longest(
+            content.batches(numbers, _METRICS_PER_BATCH),
+            content.batches(content.params(meta), _PARAMS_PER_BATCH),
+            fillvalue=(),
+        ):
+            self.client.log_batch(run, metrics=some, params=settings)
+        self.client.log_inputs(run, content.datasets(meta, _evaluations(row, job)))
+        for path in _run_files(job):
+            self.client.log_artifact(run, str(path))
+        self._log_pictures(run, job)
+        self.client.set_terminated(run, end_time=ended)
+
+    def _cost_child(self, experiment: str, row: Json, job: RunJob, own: Mapping[str, str]) -> None:
+        """Create the run of a row that was never trained: what a benchmark measured of it."""
+        run = self.client.create_run(experiment, tags=dict(own), run_name=row["label"]).info
+        measured = list(content.values(row, job.seed, run.start_time))
+        self.client.log_batch(run.run_id, metrics=measured)
+        self.client.set_terminated(run.run_id)
+
+    def _log_pictures(self, run: str, job: RunJob) -> None:
+        """Log the strips of pictures that evaluators drew of a run; each is rendered once."""
+        if job.key not in self.strips:
+            self.strips[job.key] = [
+                (f"{content.name(strip.array)}.png", strip.png)
+                for name, evaluation in _pictures(job)
+                for strip in pictures.strips(job, name, evaluation)
+            ]
+        if not self.strips[job.key]:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name, png in self.strips[job.key]:
+                Path(folder, name).write_bytes(png)
+            self.client.log_artifacts(run, folder, "pictures")
 
 
-def _client(store: Store) -> MlflowClient:
-    """Open the store; a new database gets its name when it is whole, for a kill may come."""
-    try:
-        if store.database and not store.database.is_file():
-            _create(store.database)
-        client = MlflowClient(store.uri)
-        client.search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError) as error:
-        mend = "make it anew with `python -m reprise track --rebuild`" if store.database else ""
-        raise TrackingError(f"{store.uri}: not a usable MLflow store: {error}\n{mend}") from None
-    return client
-
-
-def _create(database: Path) -> None:
-    database.parent.mkdir(parents=True, exist_ok=True)
-    for left_by_a_kill in database.parent.glob(".mlflow-*"):
-        shutil.rmtree(left_by_a_kill)
-    # Always another name: mlflow remembers the stores that it opened, and would not fill it again.
-    with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=database.parent) as folder:
-        new = Path(folder) / database.name
-        MlflowClient(f"sqlite:///{new}").search_experiments(max_results=1)
-        new.replace(database)
-
-
-def _was_moved(store: Store) -> bool:
-    """Say whether the database's experiments keep their artifacts elsewhere than they now lie."""
-    if store.database is None or not store.database.is_file():
-        return False
-    experiments = _client(store).search_experiments(filter_string="name != 'Default'")
-    return any(one.artifact_location != store.location(one.name) for one in experiments)
-
-
-def _remove(store: Store) -> None:
-    if store.database and store.artifacts:
-        store.database.unlink(missing_ok=True)
-        shutil.rmtree(store.artifacts, ignore_errors=True)
-
-
-def _finished(job: TableJob) -> Json | None:
-    """Return a table that is built and current, or None."""
-    path = job.outputs[2]
-    if not path.is_file():
-        return None
-    table = tables.load(path)
-    return table if table["digest"] == job.digest else None
-
-
-def _project(client: MlflowClient, store: Store, job: TableJob, table: Json, rebuild: bool) -> str:
-    """Bring one table's runs in line with its files; return what was done."""
-    key = f"{job.project.scale.scale}/{job.slug}/{job.name}"
-    digest = _digest(job, table)
-    experiment = _experiment(client, store, job.slug)
-    found = client.search_runs([experiment], f"tags.`{_KEY}` = '{key}'", max_results=_MOST_RUNS)
-    if not rebuild and _is_complete(found, digest):
-        return "unchanged"
-    for run in found:
-        client.delete_run(run.info.run_id)
-    marks = {_KEY: key, "scale": table["scale"]["scale"], "reprise.table": job.name}
-    if not table["scale"]["result"]:
-        marks["result"] = "plumbing"
-    parent = _parent(client, experiment, job, table, {**marks, _DIGEST: digest})
-    children = 0
-    for row, run_job in _children(job, table):
-        _child(client, experiment, row, run_job, {**marks, "mlflow.parentRunId": parent})
-        children += 1
-    client.set_tag(parent, _COMPLETE, str(children))
-    return "replaced" if found else "created"
+def _key(job: TableJob) -> str:
+    return f"{job.project.scale.scale}/{job.slug}/{job.name}"
 
 
 def _is_complete(found: Sequence[Run], digest: str) -> bool:
@@ -200,25 +230,12 @@ def _is_complete(found: Sequence[Run], digest: str) -> bool:
     if len(parents) != 1:
         return False
     (parent,) = parents
-    children = [
-        run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
-    ]
+    children = [run for run in found if run.data.tags.get(_PARENT) == parent.info.run_id]
     complete = parent.data.tags.get(_COMPLETE) == str(len(children))
     return complete and len(found) == 1 + len(children)
 
 
-def _digest(job: TableJob, table: Json) -> str:
-    """Return one digest of every file that is projected, and of how it is projected."""
-    runs = _runs(job, table)
-    files = [*job.outputs, *(path for run in runs for path in _run_files(run))]
-    files += [run.eval_folder / f"{name}.npz" for run in runs for name, _ in _pictures(run)]
-    return provenance.digest_of(
-        {str(path.relative_to(job.project.results)): _file_digest(path) for path in files}
-        | {"projected by": _file_digest(Path(__file__))}
-    )
-
-
-def _file_digest(path: Path) -> str:
+def _digest_of(path: Path) -> str:
     try:
         return provenance.digest_of_file(path)
     except OSError as error:
@@ -252,6 +269,15 @@ def _was_trained(row: Json, job: RunJob) -> bool:
     return job.run.is_built and (job.folder / "meta.json").is_file()
 
 
+def _evaluations(row: Json, job: RunJob) -> list[Json]:
+    """Return the evaluations of a row's own run that its cells were read from."""
+    made = [one for cell in row["cells"].values() for one in cell["runs"]]
+    names = {
+        one.get("evaluator") for one in made if (one["run"], one["seed"]) == (row["run"], job.seed)
+    }
+    return [results.read_evaluation(job, name) for name in job.run.evaluate if name in names]
+
+
 def _pictures(run: RunJob) -> Iterator[tuple[str, Json]]:
     """Yield the current evaluations of a run that drew pictures."""
     for name in run.run.evaluate:
@@ -259,155 +285,3 @@ def _pictures(run: RunJob) -> Iterator[tuple[str, Json]]:
             evaluation = results.read_evaluation(run, name)
             if evaluation.get("pictures") and evaluation["digest"] == run.eval_digest(name):
                 yield name, evaluation
-
-
-def _experiment(client: MlflowClient, store: Store, slug: str) -> str:
-    found = client.get_experiment_by_name(slug)
-    if found is None:
-        return str(client.create_experiment(slug, store.location(slug)))
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
-
-
-def _parent(
-    client: MlflowClient, experiment: str, job: TableJob, table: Json, tags: Mapping[str, str]
-) -> str:
-    """Create the run of a table, with its files, the grid that the UI shows, and pictures."""
-    note = markdown.render(table)[:_NOTE_LENGTH]
-    name = f"{table['printed']}: {table['title']}"
-    run = client.create_run(
-        experiment, tags={**tags, "mlflow.note.content": note}, run_name=name
-    ).info.run_id
-    for path in job.outputs:
-        client.log_artifact(run, str(path))
-    client.log_table(run, _grid(table), f"{job.name}-grid.json")
-    with tempfile.TemporaryDirectory() as folder:
-        for made in _runs(job, table):
-            for name, evaluation in _pictures(made):
-                for strip in pictures.strips(made, name, evaluation):
-                    path = Path(folder) / f"{made.name}-seed{made.seed}-{_name(strip.array)}.png"
-                    path.write_bytes(strip.png)
-                    client.log_artifact(run, str(path), "pictures")
-    client.set_terminated(run)
-    return str(run)
-
-
-def _printed(number: Json | None) -> Any:
-    """Return a printed number, or word where it is one; None where nothing was printed."""
-    if number is None:
-        return None
-    return number["text"] if number["value"] is None else number["value"]
-
-
-def _grid(table: Json) -> dict[str, list[Any]]:
-    """Return the table as columns of equal length: what was printed, ours, interval and gain."""
-    grid: dict[str, list[Any]] = {"row": [row["label"] for row in table["rows"]]}
-    for column in table["columns"]:
-        cells = [row["cells"][column["key"]] for row in table["rows"]]
-        label = column["label"]
-        if column["key"] in markdown.printed_columns(table):
-            grid[f"{label}, published"] = [_printed(cell["published"]) for cell in cells]
-        if column["setting"]:
-            grid[f"{label}, ours"] = [cell["text"] for cell in cells]
-        if column["setting"] or column["printed"]:
-            continue
-        for part, name in (("ours", "ours"), ("gain", "gain")):
-            for key, suffix in (("value", ""), ("low", " low"), ("high", " high")):
-                values = [(cell[part] or {}).get(key) for cell in cells]
-                if any(value is not None for value in values):
-                    grid[f"{label}, {name}{suffix}"] = values
-        grid[f"{label}, seeds"] = [len(cell["seeds"]) for cell in cells]
-    grid["scale"] = [table["scale"]["scale"]] * len(table["rows"])
-    return grid
-
-
-def _child(
-    client: MlflowClient, experiment: str, row: Json, job: RunJob, tags: Mapping[str, str]
-) -> None:
-    """Create the run of a row and seed: curves, measured values, settings, data and files."""
-    if not _was_trained(row, job):
-        _cost_child(client, experiment, row, job, tags)
-        return
-    meta = results.read_meta(job)
-    ended = int((job.folder / "meta.json").stat().st_mtime * 1000)
-    commit = (meta.get("git") or {}).get("commit")
-    own = {
-        "seed": str(job.seed),
-        "reprise.row": row["label"],
-        "reprise.run": row["run"],
-        "reprise.run_digest": meta["digest"],
-        **({"mlflow.source.git.commit": commit} if commit else {}),
-    }
-    run = client.create_run(
-        experiment,
-        start_time=ended - int(meta["wall_seconds"] * 1000),
-        tags={**tags, **own},
-        run_name=f"{row['label']}, seed {job.seed}",
-    ).info.run_id
-    metrics = [*_curves(job, ended), *_values(row, job.seed, ended)]
-    for batch in _batches(metrics, _METRICS_PER_BATCH):
-        client.log_batch(run, metrics=batch)
-    for params in _batches(_params(meta), _PARAMS_PER_BATCH):
-        client.log_batch(run, params=params)
-    client.log_inputs(run, [_dataset(meta)])
-    for path in _run_files(job):
-        client.log_artifact(run, str(path))
-    client.set_terminated(run, end_time=ended)
-
-
-def _cost_child(
-    client: MlflowClient, experiment: str, row: Json, job: RunJob, tags: Mapping[str, str]
-) -> None:
-    """Create the run of a row that was never trained: what a benchmark measured of it."""
-    own = {"reprise.row": row["label"], "reprise.run": row["run"]}
-    run = client.create_run(experiment, tags={**tags, **own}, run_name=row["label"]).info
-    client.log_batch(run.run_id, metrics=list(_values(row, job.seed, run.start_time)))
-    client.set_terminated(run.run_id)
-
-
-def _curves(job: RunJob, time: int) -> Iterator[Metric]:
-    for line in results.read_log(job.folder / "log.jsonl"):
-        for key, value in line.items():
-            if key not in ("step", "images") and isinstance(value, (int, float)):
-                yield Metric(_name(key), float(value), time, line["step"])
-
-
-def _values(row: Json, seed: int, time: int) -> Iterator[Metric]:
-    for key, cell in row["cells"].items():
-        for made in cell["runs"]:
-            if made["seed"] == seed:
-                yield Metric(_name(key), made["value"], time, 0)
-
-
-def _params(meta: Json) -> list[Param]:
-    return [
-        Param(_name(key)[:250], value[:_VALUE_LENGTH]) for key, value in _flat(meta.get("spec", {}))
-    ]
-
-
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield dotted keys and values of a nested mapping; lists stay whole, as JSON."""
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _flat(inner, f"{path}.{key}" if path else str(key))
-    elif path:
-        yield path, value if isinstance(value, str) else json.dumps(value)
-
-
-def _name(key: str) -> str:
-    """Return a key in the characters that MLflow allows in names."""
-    return re.sub(r"[^\w.\- ]", "_", key)
-
-
-def _dataset(meta: Json) -> DatasetInput:
-    data = meta["data"]
-    digest, split = str(data.get("digest"))[:_DIGEST_LENGTH], str(data.get("split"))
-    source = json.dumps({"name": data.get("name"), "split": split})
-    dataset = Dataset(str(data.get("name")), digest, "local", source)
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", split)])
-
-
-def _batches(entries: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for first in range(0, len(entries), size):
-        yield entries[first : first + size]

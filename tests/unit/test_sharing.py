@@ -1,5 +1,7 @@
 """Where results are pulled from, and what is said when they cannot be; DVC's answers are given."""
 
+import hashlib
+import json
 import subprocess
 
 import fabricated
@@ -7,7 +9,9 @@ import pytest
 import yaml
 
 from reprise import sharing
+from reprise.config import load_project
 from reprise.errors import ConfigError
+from reprise.selection import select
 
 DVC = {
     "stages": {
@@ -43,7 +47,7 @@ def answer(monkeypatch, url):
 
 
 def test_stages_are_those_of_the_scale_and_of_shared_data(project):
-    assert sharing._stages(project) == {
+    assert sharing._stages(project, select(project)) == {
         "toy@tiny": project.results / "toy",
         "data@digits": project.data_root / "digits",
     }
@@ -53,22 +57,22 @@ def test_scale_without_a_stage_is_named(project):
     declared = yaml.safe_dump({"stages": {**DVC["stages"], "toy": {"foreach": {"big": "x"}}}})
     (project.root / "dvc.yaml").write_text(declared)
     with pytest.raises(sharing.SharingError, match=r"stages.toy.foreach has no entry 'tiny'"):
-        sharing._stages(project)
+        sharing._stages(project, select(project))
     (project.root / "dvc.yaml").unlink()
     with pytest.raises(ConfigError, match=r"dvc.yaml: no such file"):
-        sharing._stages(project)
+        sharing._stages(project, select(project))
 
 
 def test_only_recorded_stages_are_pulled(project):
     lock(project, "toy@tiny", "toy@big", "data@other")
-    assert sharing._recorded(project) == ["toy@tiny"]
+    assert sharing._recorded(project, select(project)) == ["toy@tiny"]
 
 
 def test_nothing_recorded_at_this_scale_is_said_with_what_is(project):
     lock(project, "toy@big", "data@digits")
-    expected = r"no results at scale 'tiny' \(recorded: data@digits, toy@big\)"
+    expected = r"no results of scale tiny \(recorded: data@digits, toy@big\)"
     with pytest.raises(sharing.SharingError, match=expected):
-        sharing._recorded(project)
+        sharing._recorded(project, select(project))
 
 
 def test_default_remote_is_used_where_it_exists_or_is_no_folder(project, monkeypatch, tmp_path):
@@ -113,3 +117,72 @@ def test_absent_default_without_a_local_origin_asks_for_a_remote(project, monkey
 def test_failure_of_a_tool_is_told_in_its_own_words(project):
     with pytest.raises(sharing.SharingError, match=r"`dvc no-such-verb ...` failed"):
         sharing._tool(project, "dvc", "no-such-verb")
+
+
+def test_a_table_is_selected_with_its_paper_and_its_data(project):
+    wanted = select(project, "toy/main")
+    assert wanted == select(project, "toy")
+    assert (wanted.papers, wanted.data) == (("toy",), {"digits"})
+
+
+def test_a_paper_is_selected_with_those_whose_runs_it_starts_from(project):
+    file = project.root / "params/papers/toy.yaml"
+    paper = yaml.safe_load(file.read_text())
+    paper["runs"]["learned"]["init_from"] = "plain"
+    file.write_text(yaml.safe_dump(paper))
+    other = {**paper, "slug": "other", "tables": {}}
+    other["runs"] = {"later": {**paper["runs"]["learned"], "init_from": "toy/plain"}}
+    file.with_name("other.yaml").write_text(yaml.safe_dump(other))
+    config = project.root / "params/config.yaml"
+    config.write_text(config.read_text().replace("- toy", "- toy\n- other"))
+    both = load_project(project.root, "tiny")
+    assert select(both, "toy").papers == ("toy",)
+    assert select(both, "other").papers == ("other", "toy")
+
+
+def test_unknown_paper_or_table_is_named_with_those_there_are(project):
+    with pytest.raises(ConfigError, match=r"unknown paper 'toi' \(did you mean 'toy'\?\)"):
+        select(project, "toi")
+    with pytest.raises(ConfigError, match=r"unknown table of toy 'mane'.*known: extra, main"):
+        select(project, "toy/mane")
+
+
+@pytest.fixture
+def cached(project, monkeypatch):
+    """A recorded folder of two files and its list, all in a cache; DVC only names the cache."""
+    cache = project.root / "cache"
+    monkeypatch.setattr(sharing, "_dvc", lambda project, *arguments: f"{cache}\n")
+
+    def keep(content, ending=""):
+        md5 = hashlib.md5(content).hexdigest() + ending
+        path = cache / "files/md5" / md5[:2] / md5[2:]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return md5, path
+
+    (first, path), (second, _) = keep(b"weights"), keep(b"a curve")
+    entries = [{"md5": first, "relpath": "w"}, {"md5": second, "relpath": "log.jsonl"}]
+    listing, of_list = keep(json.dumps(entries).encode(), ".dir")
+    stage = {"outs": [{"path": "results/tiny/toy", "md5": listing}]}
+    (project.root / "dvc.lock").write_text(yaml.safe_dump({"stages": {"toy@tiny": stage}}))
+    return path, of_list
+
+
+def test_sound_cache_is_left_alone(project, cached):
+    assert sharing._throw_away_damaged(project, ["toy@tiny"]) == []
+    assert all(path.is_file() for path in cached)
+
+
+def test_damaged_file_in_the_cache_is_named_and_thrown_away(project, cached):
+    file, listing = cached
+    file.write_bytes(b"weighty")
+    assert sharing._throw_away_damaged(project, ["toy@tiny"]) == ["results/tiny/toy/w"]
+    assert (file.exists(), listing.exists()) == (False, True)
+
+
+def test_damaged_list_of_files_is_named_and_not_believed(project, cached):
+    file, listing = cached
+    listing.write_bytes(listing.read_bytes().replace(b"log.jsonl", b"../../../etc"))
+    found = sharing._throw_away_damaged(project, ["toy@tiny"])
+    assert found == ["results/tiny/toy (its list of files)"]
+    assert (file.exists(), listing.exists()) == (True, False)

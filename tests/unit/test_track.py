@@ -1,27 +1,32 @@
 """The projection into MLflow: the tables' own numbers, once each, whatever interrupts it."""
 
 import json
+import os
 import shutil
+import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from fabricated import add_costs, fabricate, fabricate_all, table_job, workspace, write_json
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from reprise import tables, track
+from reprise import claims, ledger, provenance, tables, track
 from reprise.config import Project, load_project
-from reprise.plan import RunJob
+from reprise.plan import ClaimsJob, RunJob, run_jobs
 from reprise.results import ResultError
+from reprise.tracking import store
 
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh database, made once: MLflow takes more than a second for it."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    track._client(track.Store(f"sqlite:///{path}", path, path.parent))
+    track.connect(track.Store(f"sqlite:///{path}", path, path.parent))
     return path
 
 
@@ -33,6 +38,8 @@ def _own_store(monkeypatch: pytest.MonkeyPatch) -> None:
 def finished(root: Path, empty_store: Path | None, **options: Any) -> Project:
     project = workspace(root, **options)
     fabricate_all(project)
+    for job in run_jobs(project, headline_only=True):
+        (job.folder / "model.safetensors").write_bytes(b"weights of " + job.name.encode())
     tables.build(table_job(project))
     if empty_store:
         shutil.copy(empty_store, project.results / "mlflow.db")
@@ -64,9 +71,10 @@ def child_of(project: Project, label: str) -> Run:
     return run
 
 
-def counts(created: int = 0, replaced: int = 0, unchanged: int = 0, skipped: int = 1) -> dict:
+def counts(**expected: int) -> dict[str, int]:
     """The toy paper's second table is never built, so one is always skipped."""
-    return {"created": created, "replaced": replaced, "unchanged": unchanged, "skipped": skipped}
+    words = ("created", "replaced", "unchanged", "skipped", "removed")
+    return {**dict.fromkeys(words, 0), "skipped": 1, **expected}
 
 
 def assert_whole(project: Project, children: int = 3) -> None:
@@ -110,20 +118,32 @@ def test_a_child_has_its_curves_settings_data_and_files(project: Project) -> Non
     assert tags["reprise.run_digest"] == job.digest
     assert tags["mlflow.source.git.commit"].startswith("c0ffee")
     assert "result" not in tags
-    (data,) = run.inputs.dataset_inputs
-    assert (data.dataset.name, data.dataset.digest) == ("digits", "d" * 36)
+    assert tags["reprise.config_digest"] == provenance.digest_of(job.spec)
+    assert tags["reprise.data_digest"] == "d" * 64
+    assert tags["mlflow.source.name"] == "python -m reprise train toy/learned --seed 0"
+    weights = job.folder / "model.safetensors"
+    assert project.root / tags["reprise.weights"] == weights
+    assert tags["reprise.weights_sha256"] == provenance.digest_of_file(weights)
+    data = {
+        (one.dataset.name, one.dataset.digest, one.tags[0].value)
+        for one in run.inputs.dataset_inputs
+    }
+    assert data == {
+        ("digits", "d" * 36, "training: train"),
+        ("digits", "e" * 36, "evaluation: test"),
+    }
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert files == {"log.jsonl", "meta.json"}
+    assert files == {"log.jsonl", "meta.json", "pictures"}
+    shown = {file.path for file in client.list_artifacts(run.info.run_id, "pictures")}
+    assert shown == {"pictures/originals.png", "pictures/masked.png"}
     assert (run.info.end_time - run.info.start_time) == 12_500
 
 
-def test_a_parent_has_the_tables_files_grid_and_pictures(project: Project) -> None:
+def test_a_parent_has_the_tables_files_and_grid(project: Project) -> None:
     track.project_into_mlflow(project)
     client, parent = client_of(project), parent_of(project)
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
-    assert files == {"main.csv", "main.md", "main.json", "main-grid.json", "pictures"}
-    shown = {file.path for file in client.list_artifacts(parent.info.run_id, "pictures")}
-    assert shown == {"pictures/learned-seed0-originals.png", "pictures/learned-seed0-masked.png"}
+    assert files == {"main.csv", "main.md", "main.json", "main-grid.json"}
     folder = Path(parent.info.artifact_uri.removeprefix("file://").replace("%20", " "))
     assert folder.is_relative_to(project.results / "mlflow-artifacts/toy")
     assert (folder / "main.csv").read_bytes() == table_job(project).outputs[0].read_bytes()
@@ -164,30 +184,60 @@ def test_a_changed_curve_replaces_too(project: Project) -> None:
     assert track.project_into_mlflow(project) == counts(replaced=1)
 
 
-@pytest.mark.parametrize("after", [0, 1, 2, 3])
-def test_an_interrupted_projection_is_made_whole(
-    project: Project, monkeypatch: pytest.MonkeyPatch, after: int
-) -> None:
-    child, set_tag, made = track._child, MlflowClient.set_tag, []
+STORE_CALLS = (
+    *("create_experiment", "create_run", "delete_run", "set_tag", "set_terminated"),
+    *("log_batch", "log_inputs", "log_artifact", "log_artifacts", "log_table"),
+)
 
-    def killed(*arguments: Any) -> None:
-        if len(made) == after:
-            raise KeyboardInterrupt
-        made.append(child(*arguments))
 
-    def killed_at_the_end(self: MlflowClient, run: str, key: str, value: str) -> None:
-        if key == "reprise.complete":
-            raise KeyboardInterrupt
-        set_tag(self, run, key, value)
+def killed_before(call: int, project: Project) -> int:
+    """Project in a process that kills itself before its n-th call of the store; return its end."""
+    process = os.fork()
+    if process:
+        return os.waitpid(process, 0)[1]
+    made = 0
 
-    monkeypatch.setattr(track, "_child", killed)
-    monkeypatch.setattr(MlflowClient, "set_tag", killed_at_the_end)
-    with pytest.raises(KeyboardInterrupt):
+    def dying(method: Any) -> Any:
+        def counted(*arguments: Any, **more: Any) -> Any:
+            nonlocal made
+            made += 1
+            if made == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return method(*arguments, **more)
+
+        return counted
+
+    for name in STORE_CALLS:
+        setattr(MlflowClient, name, dying(getattr(MlflowClient, name)))
+    try:
         track.project_into_mlflow(project)
-    monkeypatch.undo()
-    assert len(runs_of(project)) == 1 + after
-    assert track.project_into_mlflow(project) == counts(replaced=1)
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 7, 8, 12, 20, 28])
+def test_a_projection_that_is_killed_is_made_whole(project: Project, call: int) -> None:
+    assert killed_before(call, project) == signal.SIGKILL
+    made = track.project_into_mlflow(project)
+    assert made in (counts(created=1), counts(replaced=1))
     assert_whole(project)
+    for label in ("plain", "learned"):
+        assert child_of(project, label).info.status == "FINISHED"
+    history = client_of(project).get_metric_history(
+        child_of(project, "learned").info.run_id, "loss"
+    )
+    assert [one.step for one in history] == [10, 20, 30, 40]
+    assert track.project_into_mlflow(project) == counts(unchanged=1)
+
+
+@pytest.mark.parametrize("call", [1, 2, 5, 9])
+def test_a_replacement_that_is_killed_is_made_whole(project: Project, call: int) -> None:
+    track.project_into_mlflow(project)
+    fabricate(RunJob(project, "toy", "swept", 0))
+    tables.build(table_job(project))
+    assert killed_before(call, project) == signal.SIGKILL
+    track.project_into_mlflow(project)
+    assert_whole(project, children=4)
     assert track.project_into_mlflow(project) == counts(unchanged=1)
 
 
@@ -254,7 +304,7 @@ def test_a_truncated_file_is_named(project: Project) -> None:
 
 def test_a_missing_file_is_named(project: Project) -> None:
     (RunJob(project, "toy", "learned", 0).folder / "log.jsonl").unlink()
-    with pytest.raises(track.TrackingError, match=r"learned/seed0/log\.jsonl: not readable"):
+    with pytest.raises(ResultError, match=r"learned/seed0/log\.jsonl: not readable"):
         track.project_into_mlflow(project)
 
 
@@ -310,7 +360,7 @@ def test_ui_serves_this_scales_store_on_loopback(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(track.os, "execve", lambda *arguments: seen.extend(arguments))
+    monkeypatch.setattr(store.os, "execve", lambda *arguments: seen.extend(arguments))
     track.ui(project, 5055)
     program, command, environment = seen
     assert program == command[0] == sys.executable
@@ -335,3 +385,53 @@ def test_row_that_was_never_trained_shows_what_its_steps_cost(project: Project) 
     assert heavy.data.metrics == {"speed": 450.0}
     assert heavy.data.tags["reprise.run"] == "toy/heavy"
     assert track.project_into_mlflow(project)["unchanged"] == 2
+
+
+def test_verdicts_are_tags_of_the_table_and_of_the_rows_that_they_rest_on(
+    project: Project,
+) -> None:
+    file = project.root / "params/papers/toy.yaml"
+    paper = yaml.safe_load(file.read_text())
+    test = {"kind": "greater", "better": "learned", "worse": "plain"}
+    place = {"table": "main", "column": "probe_top1"}
+    paper["claims"] = {"C1": {"statement": "So.", "source": "page 1", **place, "test": test}}
+    file.write_text(yaml.safe_dump(paper, sort_keys=False))
+    claimed = load_project(project.root, "tiny")
+    track.project_into_mlflow(claimed)
+    assert "claim.C1" not in parent_of(claimed).data.tags, "no ledger is built yet"
+    job = ClaimsJob(claimed, "toy")
+    claims.build(job)
+    (found,) = json.loads(job.outputs[0].read_text())["claims"]
+    assert track.project_into_mlflow(claimed) == counts(replaced=1)
+    told = ledger.verdict(found)
+    assert told.startswith("this run only")
+    for run in (parent_of(claimed), *(child_of(claimed, row) for row in ("plain", "learned"))):
+        assert run.data.tags["claim.C1"] == told
+    assert "claim.C1" not in child_of(claimed, "raw | pixels").data.tags
+
+
+def test_a_table_that_params_no_longer_have_leaves_the_store(project: Project) -> None:
+    project = add_costs(project.root)
+    tables.build(table_job(project, "cost"))
+    track.project_into_mlflow(project)
+    file = project.root / "params/papers/toy.yaml"
+    paper = yaml.safe_load(file.read_text())
+    del paper["tables"]["cost"]
+    file.write_text(yaml.safe_dump(paper, sort_keys=False))
+    assert track.project_into_mlflow(load_project(project.root, "tiny")) == counts(
+        unchanged=1, removed=1
+    )
+    assert_whole(project)
+
+
+def test_a_server_that_is_not_there_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(track.TrackingError, match="is the server running") as caught:
+        track.project_into_mlflow(project)
+    assert address in str(caught.value)

@@ -23,6 +23,7 @@ EDITED = [
     "track: results into MLflow",
     "train can/mae-time seed 0",
 ]
+TABLE = "can/denoising"
 STALE = len(EDITED) - 2  # the report and MLflow are not among the results that are judged
 
 
@@ -96,28 +97,57 @@ def test_snakemakes_record_of_an_earlier_file_does_not_vouch_for_a_pulled_one(
     assert "train can/can seed 0" in workspace.planned()
 
 
-def damage_weights(clone: Workspace, remote: Path) -> None:
-    """Change one byte of a run's weights in a remote folder."""
-    lock = yaml.safe_load((clone.root / "dvc.lock").read_text())
-    listing = lock["stages"]["can@smoke"]["outs"][0]["md5"]
-    files = json.loads((remote / "files/md5" / listing[:2] / listing[2:]).read_text())
-    md5 = next(f["md5"] for f in files if f["relpath"] == "runs/can/seed0/model.safetensors")
-    path = remote / "files/md5" / md5[:2] / md5[2:]
-    path.chmod(path.stat().st_mode | stat.S_IWUSR)
+def kept(pushed: Workspace, name: str) -> Path:
+    """Return where a store of DVC, its cache or a remote, keeps a file of CAN's results."""
+    lock = yaml.safe_load((pushed.root / "dvc.lock").read_text())
+    md5 = lock["stages"]["can@smoke"]["outs"][0]["md5"]
+    listing = pushed.root / "dvc-remote/files/md5" / md5[:2] / md5[2:]
+    files = json.loads(listing.read_text())
+    found = next(file["md5"] for file in files if file["relpath"] == name)
+    return Path("files/md5", found[:2], found[2:])
+
+
+def damage(path: Path) -> None:
+    """Change the last byte of a file, which stays as read-only as DVC made it."""
+    mode = path.stat().st_mode
+    path.chmod(mode | stat.S_IWUSR)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
+    path.chmod(mode)
 
 
-def test_damaged_file_in_the_remote_is_named_and_not_taken(pushed, tmp_path):
+def test_damaged_files_of_remote_and_cache_are_named_and_not_taken(pushed, tmp_path):
     clone = pushed.clone(tmp_path / "workspace")
     remote = shutil.copytree(pushed.root / "dvc-remote", tmp_path / "remote")
-    damage_weights(clone, remote)
-    said = clone.reprise("pull", "--remote", str(remote), fails=True)
-    assert "results/smoke/can/runs/can/seed0/model.safetensors" in said
+    weights, curve = (f"runs/can/seed0/{name}" for name in ("model.safetensors", "log.jsonl"))
+    damage(remote / kept(pushed, weights))
+    said = clone.reprise("pull", "can", "--remote", str(remote), fails=True)
+    assert f"results/smoke/can/{weights}" in said
     assert "1 files are absent or damaged" in said
     assert "Traceback" not in said
     assert not (clone.project.results / "can").exists()
+
+    damage(clone.root / ".dvc/cache" / kept(pushed, curve))
+    said = clone.reprise("pull", "can")
+    assert "damaged in DVC's cache, and not used from there (1)" in said
+    assert f"results/smoke/can/{curve}" in said
+    ours, theirs = (w.project.results / "can" / curve for w in (clone, pushed))
+    assert ours.read_bytes() == theirs.read_bytes()
+    assert clone.planned("can") == []
+    assert not (clone.project.results / "capdec").exists()
+
+
+def test_damaged_cache_is_not_sent(pushed, tmp_path):
+    sender = pushed.copy(tmp_path / "sender")
+    name = "runs/can/seed0/model.safetensors"
+    damage(sender.root / ".dvc/cache" / kept(pushed, name))
+    remote = tmp_path / "remote"
+    sender.run("dvc", "remote", "modify", "default", "url", str(remote))
+    said = sender.reprise("push", TABLE)
+    assert f"results/smoke/can/{name}" in said
+    sent = (remote / kept(pushed, name)).read_bytes()
+    assert sent == (sender.project.results / "can" / name).read_bytes()
 
 
 def test_unpushed_results_are_never_overwritten(pushed, tmp_path):
@@ -138,11 +168,11 @@ def test_pull_without_anything_recorded_or_reachable_says_what_to_do(pushed, tmp
     assert "--remote" in said
     assert "no such folder" in clone.reprise("pull", "--remote", "nowhere", fails=True)
     (clone.root / "dvc.lock").unlink()
-    assert "records no results at scale 'smoke'" in clone.reprise("pull", fails=True)
+    assert "records no results of scale smoke" in clone.reprise("pull", fails=True)
     assert "nothing is built" in clone.reprise("push", fails=True)
 
 
-def test_push_and_pull_through_s3(pushed, tmp_path):
+def test_a_table_is_pushed_and_pulled_with_its_paper_through_s3(pushed, tmp_path):
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -157,12 +187,55 @@ def test_push_and_pull_through_s3(pushed, tmp_path):
         sender = pushed.copy(tmp_path / "sender")
         sender.run("python", "-c", make_bucket, **access)
         sender.run("dvc", "remote", "modify", "default", "url", "s3://shared/results")
-        sender.reprise("push", **access)
-        sender.commit("results on S3")
+        sender.reprise("push", TABLE, **access)
+        sender.commit("a table on S3")
         clone = sender.clone(tmp_path / "workspace")
-        clone.edit_mask_rate()  # so that the report, which takes a while, is not built
-        said = clone.reprise("pull", **access)
+        said = clone.reprise("pull", TABLE, **access)
     finally:
         server.stop()
-    total = results_of(pushed)
-    assert f"pulled: {total - STALE} of {total} results are current" in said
+    items = [item for item in status.summary(clone.project) if item.state != "missing"]
+    assert f"pulled: {len(items)} of {len(items)} results are current" in said
+    assert {item.paper for item in items if item.step != "data"} == {"can"}
+    assert clone.planned("can") == []
+    assert "CAN" in clone.reprise("show", TABLE)
+
+
+def test_dvc_and_snakemake_agree_on_what_is_up_to_date(copy):
+    repro = ("dvc", "repro", "--single-item", "can@smoke")
+    assert "Nothing to be done" in copy.run(*repro), "DVC asks after Snakemake"
+    assert "up to date" in copy.run("dvc", "status", "can@smoke")
+    copy.edit("params/papers/can.yaml", "title: What each part", "title: What every part")
+    assert "can@smoke" in copy.run("dvc", "status", "can@smoke")
+    said = copy.run(*repro)
+    assert f"table {TABLE}" in said
+    assert "train can/" not in said
+    assert copy.planned("can") == [], "Snakemake asks after DVC"
+    assert "up to date" in copy.run("dvc", "status", "can@smoke")
+
+
+def test_dvc_shows_numbers_curves_and_what_changed(pushed, tmp_path):
+    workspace = pushed.copy(tmp_path / "workspace")
+    workspace.edit("params/config.yaml", "scale: demo", "scale: smoke")
+    workspace.commit("DVC looks at scale smoke")
+    workspace.edit_mask_rate()
+    row = "results/smoke/can/metrics/imagenet/CAN.json"
+    numbers = json.loads((workspace.root / row).read_text())
+    (workspace.root / row).write_text(json.dumps({**numbers, "linear_top1": 99.5}))
+    (shown,) = lines_with(row, workspace.run("dvc", "metrics", "show", "--md"))
+    assert "99.5" in shown
+    (changed,) = lines_with(row, workspace.run("dvc", "metrics", "diff", "--md"))
+    assert [word.strip() for word in changed.split("|")[2:5]] == [
+        "linear_top1",
+        str(round(numbers["linear_top1"], 5)),
+        "99.5",
+    ]
+    changed = "\n".join(lines_with("mask_rate", workspace.run("dvc", "params", "diff")))
+    assert "runs.mae-time.objective.mask_rate" in changed
+    workspace.run("dvc", "plots", "show")
+    page = (workspace.root / "dvc_plots/index.html").read_text()
+    assert "results/smoke/can/plots/curves/can-seed0.csv" in page
+    assert "raw pixels" in page
+
+
+def lines_with(word: str, said: str) -> list[str]:
+    return [line for line in said.splitlines() if word in line]

@@ -281,7 +281,8 @@ class Scale(Strict):
     about: str
     result: bool = Field(True, description="false: plumbing only, never shown as a result")
     as_printed: bool = Field(
-        False, description="true: models and their training are the papers' own, scaled down nowhere"
+        False,
+        description="true: models and their training are the papers' own, scaled down nowhere",
     )
     seeds: tuple[int, ...] = Field(min_length=1)
     reference_seeds: tuple[int, ...] = Field(
