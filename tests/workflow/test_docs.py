@@ -9,35 +9,101 @@ import pytest
 from workspace import REPOSITORY, Workspace
 
 PROGRAMS = ("snakemake", "python -m reprise", "make", "dvc")
-SMOKE = " --config scale=smoke"
 
-# In the order in which they are run, in a copy of a workspace whose scale smoke is built and
-# pushed: what the documentation says, and what stands for it there ("": the same).
+# Run in a copy of a built workspace whose scale is smoke, in this order; "" is: as it stands.
 RUN = {
-    "snakemake --cores all": SMOKE,
-    "snakemake --cores all can": SMOKE,
-    "snakemake --cores all sweeps": " -n" + SMOKE,
-    "snakemake --cores all reference": " -n" + SMOKE,
+    "snakemake --cores all": "",
+    "snakemake --cores all can": "",
     "snakemake --cores all --config scale=smoke": "",
-    "snakemake -n": SMOKE,
+    "snakemake --cores all sweeps": "snakemake --cores all sweeps -n",
+    "snakemake --cores all reference": "snakemake --cores all reference -n",
+    "snakemake -n": "",
+    "snakemake -n can --config scale=smoke": "",
     "python -m reprise --help": "",
     "python -m reprise check --scale smoke": "",
     "python -m reprise check --scale gpu": "",
     "python -m reprise check --scale paper": "",
     "python -m reprise schema --write": "",
+    "python -m reprise plan": "",
+    "python -m reprise plan --scale demo": "python -m reprise plan --scale smoke",
+    "python -m reprise plan --scale paper": "python -m reprise plan --scale smoke",
+    "python -m reprise plan --scale paper deit3": "python -m reprise plan --scale smoke deit3",
+    "python -m reprise plan can/imagenet --scale paper --gpus 8": (
+        "python -m reprise plan can/imagenet --scale smoke --gpus 8"
+    ),
+    'python -m reprise plan "can/imagenet/CAN" --scale paper': (
+        "python -m reprise plan can/imagenet/CAN --scale smoke"
+    ),
+    "python -m reprise plan can/segment-can --scale gpu": (
+        "python -m reprise plan can/segment-can --scale smoke"
+    ),
+    "python -m reprise plan --scale paper --on a100 --utilisation 0.35 --json": (
+        "python -m reprise plan --scale smoke --on a100 --utilisation 0.35 --json"
+    ),
+    "python -m reprise licences": "",
     "python -m reprise licences --scale paper": "",
-    "python -m reprise plan --scale paper deit3": "",
+    "python -m reprise licences --scale paper --json": "",
+    "python -m reprise power": "",
+    "python -m reprise bench can": "python -m reprise bench can --seconds 0.1",
+    "python -m reprise report --scale gpu": "python -m reprise report --scale smoke",
+    "python -m reprise track": "",
+    "python -m reprise metrics can": "",
+    "python -m reprise show can/imagenet": "",
+    "dvc remote modify --help": "",
 }
 
-# What is not run, and why.
+INSTALLS, SERVER = "installs", "a server: test_mlflow_ui opens it"
+SHARED, GPU = "run in test_pull_push", "wants photographs that are not here: see test_scales"
+# What is not run here, and why.
 LEFT = {
-    "make reproduce": "installs",
-    "make reproduce CPU=1": "installs",
-    "make setup": "installs",
-    "make quick": "installs, then runs what is run here",
+    "make reproduce": INSTALLS,
+    "make reproduce CPU=1": INSTALLS,
+    "make setup": INSTALLS,
+    "make quick": "installs, then does what is done here",
     "make test": "runs this",
     "make drills": "tests of their own",
-    "make ui": "a server, opened in test_mlflow_ui",
+    "make ui": SERVER,
+    "python -m reprise ui": SERVER,
+    "python -m reprise snapshot": "no result at scale smoke: test_reference",
+    "python -m reprise track --rebuild": "run in test_track",
+    "python -m reprise convert litv2": "wants a file: test_convert",
+    "python -m reprise convert litv2 FILE": "wants a file: test_convert",
+    "python -m reprise convert litv2 <file>": "wants a file: test_convert",
+    "python -m reprise data <data set> --get --root <folder>": "wants a network: test_data_get",
+    "snakemake --cores all x --config scale=smoke": "x stands for a fifth paper",
+    "python -m reprise push": SHARED,
+    "python -m reprise pull": SHARED,
+    "python -m reprise push can": SHARED,
+    "python -m reprise pull can": SHARED,
+    "python -m reprise push can/imagenet": SHARED,
+    "python -m reprise pull can/imagenet": SHARED,
+    "dvc pull": SHARED,
+    "dvc params diff": SHARED,
+    "dvc metrics show": SHARED,
+    "dvc metrics diff": SHARED,
+    "dvc metrics show results/demo/can/metrics/imagenet": SHARED,
+    "dvc plots show": SHARED,
+    "dvc repro": "builds the demo, too",
+    "dvc repro can@smoke": SHARED,
+    'dvc repro --glob "*@smoke"': SHARED,
+    "dvc remote modify default url s3://bucket/reprise": SHARED,
+    "snakemake --cores all --config scale=gpu rehearse=true": "hours: test_rehearsal",
+    "snakemake --cores all --config scale=paper rehearse=true": "hours: test_rehearsal",
+    "python -m reprise rehearsal --scale gpu": "after a rehearsal: test_rehearsal",
+    "snakemake --cores all litv2 --profile workflow/profiles/gpu --config scale=gpu": GPU,
+    "snakemake --cores all capdec --profile workflow/profiles/gpu --config scale=gpu": GPU,
+    "snakemake --cores all sweeps --profile workflow/profiles/gpu --config scale=gpu": GPU,
+    "snakemake --cores all results/paper/deit3/eval/b-800-384/seed0/classify-384.json"
+    " --config scale=paper": GPU,
+    "snakemake --cores all results/paper/deit3/eval/official-s-384/seed0/classify-384.json"
+    " --config scale=paper": GPU,
+    "snakemake --cores all results/paper/deit3/tables/resolution.md --config scale=paper": GPU,
+    "python -m reprise train litv2/official-s --scale paper"
+    " && python -m reprise evaluate litv2/official-s --scale paper": GPU,
+    "python -m reprise train capdec/romantic --scale gpu": GPU,
+    "python -m reprise evaluate capdec/romantic --scale gpu": GPU,
+    "python -m reprise train litv2/semantic-fpn-scratch --scale gpu": GPU,
+    "python -m reprise evaluate litv2/semantic-fpn-scratch --scale gpu": GPU,
 }
 
 
@@ -69,9 +135,11 @@ def test_every_documented_command_is_known() -> None:
 
 @pytest.fixture(scope="module")
 def workspace(built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return built.copy(tmp_path_factory.mktemp("documented") / "workspace")
+    workspace = built.copy(tmp_path_factory.mktemp("documented") / "workspace")
+    workspace.edit("params/config.yaml", "scale: demo", "scale: smoke")
+    return workspace
 
 
 @pytest.mark.parametrize("command", RUN)
 def test_a_documented_command_runs(workspace: Workspace, command: str) -> None:
-    workspace.run(*shlex.split(command + RUN[command]))
+    workspace.run(*shlex.split(RUN[command] or command))
