@@ -1,5 +1,6 @@
 # What the rules share: the project as params/ describes it, and the functions that tell a job its
 # files and digests. Nothing here trains, evaluates or imports torch.
+import collections
 import os
 import re
 import shlex
@@ -257,6 +258,18 @@ def train_data(wildcards):
 def earlier_runs(wildcards):
     """The finished runs whose weights this one starts from, or whose models it uses."""
     return files_of(run_job(wildcards).earlier_jobs)
+
+
+WAITED_FOR = collections.Counter(
+    (one.slug, one.name, str(one.seed)) for job in RUN_JOBS.values() for one in job.earlier_jobs
+)
+MOST_URGENT = 9  # benchmarks come before
+
+
+def train_priority(wildcards):
+    """Higher where more runs wait for this one: a long chain begun last leaves cores idle."""
+    waiting = WAITED_FOR[wildcards.slug, wildcards.run, wildcards.seed]
+    return min(MOST_URGENT, 2 * waiting)
 
 
 def run_threads(wildcards):

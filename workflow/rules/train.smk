@@ -16,6 +16,7 @@ rule train:
         digest=run_digest,
         scale=SCALE,
     threads: run_threads
+    priority: train_priority
     resources:
         launcher=LAUNCHER,
     message:
