@@ -119,7 +119,7 @@ def test_its_cells_say_so_and_what_was_counted_is_shown_everywhere(tmp_path: Pat
     text = table_job.outputs[1].read_text()
     assert "| released | not run | not run |" in text
     assert f"- released, top-1: not run: {why}" in text
-    assert f"not run {why}" in squeezed(page(project).words)
+    assert f"not run: {why}" in squeezed(page(project).words)
     assert track.project_into_mlflow(project)["created"] == 1
     assert track.project_into_mlflow(project)["unchanged"] == 1
 

@@ -19,11 +19,12 @@ from fabricated import (
 from pages import page, squeezed
 from statsmodels.stats.power import TTestPower
 
-from reprise import cells, published, tables, track
+from reprise import cells, published, tables
 from reprise.config import Json, Project, load_project
 from reprise.errors import ConfigError
 from reprise.plan import RunJob, TableJob
 from reprise.report import build
+from reprise.tracking import content
 
 SETTINGS: Json = {
     "optimiser": {"label": "optimiser", "setting": "optim.name", "unit": ""},
@@ -285,7 +286,7 @@ def test_the_page_shows_settings_words_and_printed_columns(project: Project) -> 
 
 
 def test_the_projections_grid_has_words_in_their_columns(project: Project) -> None:
-    grid = track._grid(built(project))
+    grid = content.grid(built(project))
     assert grid["optimiser, published"] == [None, None, "LAMB | LARS", None, "SGD"]
     assert grid["optimiser, ours"] == ["adamw"] * 4 + [None]
     assert grid["steps, ours"] == ["no", "no", "40", "20", None]

@@ -132,10 +132,10 @@ def test_deleted_evaluation_is_made_again_though_the_table_stands(copy):
     assert copy.planned() == sorted(expected)
 
 
-def test_published_number_rebuilds_the_table_alone(copy):
+def test_published_number_rebuilds_its_table_and_the_claims_beside_it(copy):
     published = copy.root / "params/published/can/imagenet1k.csv"
     published.write_text(published.read_text().replace("own", "their own", 1))
-    assert copy.planned() == sorted(["table can/imagenet", *LAST])
+    assert copy.planned() == sorted(["claims can", "table can/imagenet", *LAST])
 
 
 def digest(path):
