@@ -142,7 +142,11 @@ def measured(project: Project) -> dict[str, float]:
 
 
 def test_trainings_of_the_demo_on_a_processor() -> None:
-    """Twelve architectures and more, of every method that trains, by one utilisation."""
+    """Twelve architectures and more, of every method that trains, by one utilisation.
+
+    The reference was trained beside other work, so single runs of it took up to three times as
+    long as alone; four in five, and the middle one, stay within a factor of two.
+    """
     project = load_project(ROOT, "demo")
     known, times = catalogue.read(ROOT), measured(project)
     assert len(times) > 12
@@ -157,4 +161,7 @@ def test_trainings_of_the_demo_on_a_processor() -> None:
         if image.get("backend") == "pil":
             seconds += run.batch_size * pil_seconds(image["size"])
         ratios[name] = seconds / taken
-    assert {name: one for name, one in ratios.items() if not 0.5 < one < 2} == {}
+    assert {name: one for name, one in ratios.items() if not 1 / 3 < one < 2} == {}
+    within = [0.5 < one < 2 for one in ratios.values()]
+    assert sum(within) >= 0.8 * len(within)
+    assert 0.5 < sorted(ratios.values())[len(ratios) // 2] < 2
