@@ -1,7 +1,6 @@
 """Fault drills: something is broken on purpose, and what must hold afterwards is asserted.
 
-The table of them is docs/drills.md. Those marked `quick` run with `make test`, all with
-`make drills`.
+The table of them is docs/drills.md. `make drills` runs all, `-m quick` those of seconds.
 """
 
 import sys
@@ -18,7 +17,7 @@ from limits import limit  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "quick: a drill of seconds, run by `make test`, too")
+    config.addinivalue_line("markers", "quick: a drill of seconds")
 
 
 @pytest.fixture(autouse=True)
