@@ -25,7 +25,7 @@ from reprise.plan import BenchmarkJob
 from reprise.progress import say
 
 Arrays = dict[str, NDArray[np.float64]]
-GEMM_SIDE, GEMM_SIDE_GPU = 1536, 8192  # of square matrices: large enough to show a peak
+GEMM_SIDE = 1536
 GEMM_FLOPS = 2 * GEMM_SIDE**3
 
 
@@ -43,22 +43,18 @@ class Measured:
 
 
 def gemm(precision: str, device: torch.device) -> Callable[[], object]:
-    """Return a function that multiplies two square matrices: on a processor GEMM_FLOPS of work."""
+    """Return a function that multiplies two square matrices of 1536, GEMM_FLOPS of work."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    a, b = torch.randn(2, _side(device), _side(device), dtype=dtype, device=device).unbind()
+    a, b = torch.randn(2, GEMM_SIDE, GEMM_SIDE, dtype=dtype, device=device).unbind()
     return lambda: a @ b
 
 
-def _side(device: torch.device) -> int:
-    return GEMM_SIDE if device.type == "cpu" else GEMM_SIDE_GPU
-
-
 def gemm_peak(product: Callable[[], object], device: torch.device, seconds: float = 1.0) -> float:
-    """Return the FLOP/s of `gemm`'s product, the best of repeats."""
+    """Return the FLOP/s of a matrix product, the best of repeats."""
     best, until = float("inf"), time.perf_counter() + seconds
     while best == float("inf") or time.perf_counter() < until:
         best = min(best, timed(product, device))
-    return 2 * _side(device) ** 3 / best
+    return GEMM_FLOPS / best
 
 
 def timed(step: Callable[[], object], device: torch.device) -> float:

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from reprise.bench import gemm, gemm_peak, timed
+from reprise.bench import GEMM_FLOPS, gemm, gemm_peak, timed
 from reprise.bench_step import CLASSES, training_step
 from reprise.budget import catalogue
 from reprise.budget.counting import outline
@@ -35,6 +35,7 @@ from reprise.training.run import peak_memory_mb, processor, set_determinism
 
 WARM_UP = 2
 SMALLEST = 2  # batch norm wants more than one image
+LARGE = 8192  # side of the product that shows a GPU's peak; GEMM_SIDE shows a processor's
 
 
 @dataclass(frozen=True)
@@ -153,11 +154,20 @@ def _forget(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
+def measured_peak(precision: str, device: torch.device) -> float:
+    """Return FLOP/s of a matrix product: a large one on a GPU, which a small one does not fill."""
+    if device.type != "cuda":
+        return gemm_peak(gemm(precision, device), device)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = torch.randn(2, LARGE, LARGE, dtype=dtype, device=device).unbind()
+    return gemm_peak(lambda: a @ b, device) / GEMM_FLOPS * 2 * LARGE**3
+
+
 def show(project: Project, keys: Sequence[str], seconds: float, most: int) -> Json:
     """Measure, print a table, and return all numbers as JSON."""
     device = distributed.pick_device(project.config.device)
     precision = resolve_precision("auto", device)
-    peak = gemm_peak(gemm(precision, device), device)
+    peak = measured_peak(precision, device)
     found: list[Measured] = []
     for one in measure(project, keys, seconds, most):
         if isinstance(one, str):
