@@ -6,8 +6,9 @@ with them here, and the detector pads them, but never resizes them. A run that s
 one's weights takes its encoder.
 """
 
+import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import timm
@@ -38,6 +39,19 @@ from reprise.training.seeding import Draws
 
 BOX_CELLS, MASK_CELLS = 7, 14  # side of what is read off the maps for a box and for its mask
 Target = dict[str, Tensor]
+
+
+@contextlib.contextmanager
+def any_order(allowed: bool) -> Iterator[None]:
+    """Let torch add up in any order, where that is ``allowed``, whatever it was told before."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    if allowed:
+        torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
 
 
 class Backbone(nn.Module):
@@ -123,8 +137,17 @@ class Detect(Method):
         """
         images, targets = self.targets(batch)
         images, targets = augment(images, targets, self.settings, draws)
-        losses: dict[str, Tensor] = self.detector(images, targets)
+        losses: dict[str, Tensor] = self._detected(images, targets)
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+
+    def _detected(self, images: list[Tensor], targets: list[Target] | None = None) -> Any:
+        """Return what torchvision's detector says: losses of ``targets``, else what it finds.
+
+        Of what reads regions off maps torchvision has, for a GPU, a fast form whose gradients are
+        added up in any order, and one in order that compiles for minutes.
+        """
+        with any_order(self.has_masks and images[0].is_cuda):
+            return self.detector(images, targets)
 
     def targets(self, batch: Batch) -> tuple[list[Tensor], list[Target]]:
         """Return photos in 0..1, without the canvas beyond them, and torchvision's targets.
@@ -166,7 +189,7 @@ class Detect(Method):
             image[:, :height, :width]
             for image, (height, width) in zip(self.pixels(images), extents.tolist(), strict=True)
         ]
-        found: list[Target] = self.detector(photos)
+        found: list[Target] = self._detected(photos)
         for one in found:
             one["labels"] = one["labels"] - self.first_class
             if self.has_masks:
