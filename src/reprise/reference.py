@@ -20,6 +20,7 @@ from reprise.plan import (
     ClaimsJob,
     RunJob,
     TableJob,
+    benchmark_jobs,
     claims_jobs,
     run_jobs,
     split_run,
@@ -47,8 +48,8 @@ def snapshot(project: Project, slugs: Sequence[str] = (), whole: bool = True) ->
 
     With ``slugs`` only those papers; others keep theirs. Raises StaleError where a cell has no
     current number, with the command that builds it, unless ``whole`` is false: such a cell then
-    says that it was not run. What was there before is replaced, and stays as it was when this
-    fails.
+    says that it was not run, and a table without any number of ours is left out. What was there
+    before is replaced, and stays as it was when this fails.
     """
     wide = project.for_reference()
     chosen = {slug: project.paper(slug) for slug in slugs} or dict(project.papers)
@@ -65,7 +66,8 @@ def snapshot(project: Project, slugs: Sequence[str] = (), whole: bool = True) ->
     for slug in chosen:
         shutil.rmtree(target / slug, ignore_errors=True)
     for job, table in made:
-        _write(job, table)
+        if whole or _has_numbers(table):
+            _write(job, table)
     for claims_job, made_ledger in ledgers:
         file = claims_file(claims_job)
         write_atomic(file, json.dumps(made_ledger, indent=1, ensure_ascii=False) + "\n")
@@ -83,6 +85,12 @@ def _lacking(job: TableJob, table: Json) -> Iterator[str]:
             lacks = cell["status"].startswith(("not run", "partial"))
             if lacks and NO_WEIGHTS not in cell["status"]:
                 yield f"{job.slug}/{job.name}, {row['label']}, {key}: {cell['status']}"
+
+
+def _has_numbers(table: Json) -> bool:
+    return any(
+        cell["status"] == "measured" for row in table["rows"] for cell in row["cells"].values()
+    )
 
 
 def _write(job: TableJob, table: Json) -> None:
@@ -112,13 +120,19 @@ def _about_runs(project: Project, slug: str) -> list[str]:
     all_jobs = [job for job in run_jobs(project) if job.slug == slug]
     jobs = [job for job in all_jobs if (job.folder / "meta.json").is_file()]
     metas = [results.read_meta(job) for job in jobs]
+    measured = [
+        {**record, **record["machine"]}
+        for job in benchmark_jobs(project)
+        if job.slug == slug and job.outputs[0].is_file()
+        for record in (results.read_json(job.outputs[0], ("machine", "versions")),)
+    ]
     machines = dict.fromkeys(
-        f"{meta.get('processor')}, {meta['precision']}, {meta['threads']} thread(s)"
-        for meta in metas
+        f"{made.get('processor')}, {made['precision']}, {made['threads']} thread(s)"
+        for made in (*metas, *measured)
     )
     versions = dict.fromkeys(
-        ", ".join(f"{name} {version}" for name, version in meta["versions"].items())
-        for meta in metas
+        ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+        for made in (*metas, *measured)
     )
     minutes = sum(meta["wall_seconds"] for meta in metas) / 60
     return [

@@ -578,3 +578,13 @@ def test_a_wrong_row_of_a_scale_is_named(tmp_path: Path, table: Any, said: str) 
         with_rows(tmp_path, **table)
     assert said in str(caught.value)
     assert "scales/tiny.yaml" in str(caught.value)
+
+
+def test_scales_do_not_share_a_folder_for_different_data() -> None:
+    # One that is prepared for a scale would be made anew for the other, and then again.
+    kept: dict[str, tuple[str, Any]] = {}
+    for scale in ("demo", "smoke", "gpu", "paper"):
+        for dataset in load_project(scale=scale).scale.datasets.values():
+            own = (dataset.name, dataset.args)
+            first, known = kept.setdefault(dataset.home, (scale, own))
+            assert own == known, f"{first} and {scale} both have a folder {dataset.home!r}"
