@@ -14,6 +14,15 @@ from reprise.errors import Interrupted, RepriseError
 # Errors of the system by which a disk or a folder refuses to be written to.
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
+# What torch and its libraries read before they first use a GPU.
+ON_A_GPU = {
+    # Else cuBLAS may sum in another order from run to run.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    # cuDNN's attention comes last: backwards its order of summing varies, and on an H100 it failed
+    # on cross-shaped windows in bf16.
+    "TORCH_CUDNN_SDPA_DEPRIORITIZED": "1",
+}
+
 
 def main() -> NoReturn:
     """Run the command line; a user's mistake is printed without a traceback.
@@ -22,8 +31,8 @@ def main() -> NoReturn:
     seconds. A rarer garbage collection and an end without teardown save two of them.
     """
     gc.set_threshold(100_000, 50, 50)
-    # Without it cuBLAS may sum in another order from run to run; torch asks for it.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    for name, value in ON_A_GPU.items():
+        os.environ.setdefault(name, value)
     keep_freed_memory()
     code = _run()
     atexit._run_exitfuncs()

@@ -163,8 +163,18 @@ def measured_peak(precision: str, device: torch.device) -> float:
     return gemm_peak(lambda: a @ b, device) / GEMM_FLOPS * 2 * LARGE**3
 
 
-def show(project: Project, keys: Sequence[str], seconds: float, most: int) -> Json:
-    """Measure, print a table, and return all numbers as JSON."""
+@dataclass(frozen=True)
+class Found:
+    """What was measured, and on what; ``peak`` is FLOP/s of a matrix product."""
+
+    machine: str
+    precision: str
+    peak: float
+    steps: tuple[Measured, ...]
+
+
+def steps(project: Project, keys: Sequence[str], seconds: float, most: int) -> Found:
+    """Measure the training steps of runs; say which cannot be. RepriseError if none can."""
     device = distributed.pick_device(project.config.device)
     precision = resolve_precision("auto", device)
     peak = measured_peak(precision, device)
@@ -175,39 +185,41 @@ def show(project: Project, keys: Sequence[str], seconds: float, most: int) -> Js
         else:
             found.append(one)
     if not found:
-        raise RepriseError("no run was measured")
+        raise RepriseError("no run was measured: name some that train on images, as paper/run")
+    return Found(processor(device), precision, peak, tuple(found))
+
+
+def record(found: Found) -> Json:
+    """Return all numbers in plain units."""
+    return {
+        "machine": found.machine,
+        "precision": found.precision,
+        "torch": torch.__version__,
+        "peak_flops_per_second": found.peak,
+        "runs": [one.record(found.peak) for one in found.steps],
+    }
+
+
+def print_table(found: Found) -> None:
+    """Print a line for each run."""
     console = Console()
     console.print(
-        f"{processor(device)}, {precision}, torch {torch.__version__}; a matrix product reaches "
-        f"{peak / 1e12:,.3g} TFLOP/s; medians of {seconds:g} s of steps"
+        f"{found.machine}, {found.precision}, torch {torch.__version__}; a matrix product reaches "
+        f"{found.peak / 1e12:,.3g} TFLOP/s"
     )
-    heads = (
-        "run",
-        "images at once",
-        "of a batch of",
-        "images/s",
-        "TFLOP/s",
-        "of peak",
-        "GB",
-        "planned GB",
-    )
-    table = Table("one training step", *heads[1:])
-    for one in found:
+    table = Table()
+    table.add_column("training step", overflow="fold")
+    for head in ("images", "of", "images/s", "TFLOP/s", "of peak", "GB", "planned GB"):
+        table.add_column(head, overflow="fold", justify="right")
+    for one in found.steps:
         table.add_row(
             one.key,
             str(one.images),
             f"{one.of_batch:,}",
             f"{one.images_per_second:,.4g}",
             f"{one.flops_per_second / 1e12:,.3g}",
-            f"{100 * one.flops_per_second / peak:.0f} %",
+            f"{100 * one.flops_per_second / found.peak:.0f} %",
             f"{one.memory_gb:.3g}",
             f"{one.planned_gb:.3g}",
         )
     console.print(table)
-    return {
-        "machine": processor(device),
-        "precision": precision,
-        "torch": torch.__version__,
-        "peak_flops_per_second": peak,
-        "runs": [one.record(peak) for one in found],
-    }
