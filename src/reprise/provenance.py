@@ -33,6 +33,8 @@ PLUMBING = frozenset(
     )
 )
 
+EQUAL = "equal_sources.yaml"  # changes of source files that no result depends on
+
 
 def digest_of(value: Any) -> str:
     """Return the SHA-256 of a JSON value, independent of key order and white space."""
@@ -97,7 +99,27 @@ def sources(*modules: str) -> list[Path]:
 def digest_of_sources(files: Iterable[Path]) -> str:
     """Return one digest of source files, by their place in the package and their content."""
     package = Path(__file__).parent
-    return digest_of({str(path.relative_to(package)): digest_of_file(path) for path in files})
+    names = {str(path.relative_to(package)): path for path in files}
+    return digest_of({name: as_before(name, digest_of_file(path)) for name, path in names.items()})
+
+
+def as_before(name: str, digest: str) -> str:
+    """Return the digest of the oldest content of a source file that computes the same.
+
+    ``name`` is its place in the package, ``digest`` its content's. See `equal_sources.yaml`.
+    """
+    earlier = _earlier()
+    while (name, digest) in earlier:
+        digest = earlier[name, digest]
+    return digest
+
+
+@functools.cache
+def _earlier() -> dict[tuple[str, str], str]:
+    import yaml
+
+    listed = yaml.safe_load((Path(__file__).parent / EQUAL).read_text(encoding="utf-8")) or []
+    return {(one["file"], one["is"]): one["was"] for one in listed}
 
 
 def versions() -> dict[str, str]:

@@ -204,7 +204,11 @@ def _what_changed(job: RunJob, meta: Json) -> str:
     changed = list(_differences(meta.get("spec", {}), job.spec))
     package = Path(provenance.__file__).parent
     present = {str(p.relative_to(package)): provenance.digest_of_file(p) for p in job.sources}
-    changed += [f"source {path}" for path, _, _ in _pairs(meta.get("sources", {}), present)]
+    now, then = (
+        {name: provenance.as_before(name, digest) for name, digest in one.items()}
+        for one in (present, meta.get("sources", {}))
+    )
+    changed += [f"source {path}" for path, _, _ in _pairs(then, now)]
     shown = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if changed[3:] else "")
     return f"changed: {shown}" if changed else "its digest differs"
 

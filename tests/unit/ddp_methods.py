@@ -74,7 +74,7 @@ def capdec() -> Case:
     texts = [text for index in range(len(own)) for text in own.captions(index)]
     tokens = method.vocabulary.encode(texts, method.settings.longest)
     rows = torch.arange(len(texts))
-    return method, Samples(own, tiny_captions.unit(len(texts)), tokens, rows, rows), 256, None
+    return method, Samples(own, tiny_captions.unit(len(texts)), tokens, rows, rows), 36, None
 
 
 def deit3() -> Case:
@@ -95,7 +95,7 @@ def segment(whole: bool = True) -> Case:
     method = test_segment.make("fpn", test_segment.LITV2, flip=0.5, scale=(1.0, 2.0))
     method.encoder, data = freeze_batch_norm_2d(method.encoder), with_masks(whole=whole)
     method.attach(cast(RunJob, SimpleNamespace(run=None, seed=0)), cast(ImageSet, data))
-    return method, method.samples(cast(ImageSet, data), torch.device("cpu")), 256, None
+    return method, method.samples(cast(ImageSet, data), torch.device("cpu")), 64, None
 
 
 def segment_parts() -> Case:
@@ -104,7 +104,11 @@ def segment_parts() -> Case:
 
 
 def detect() -> Case:
-    """RetinaNet, whose loss is a mean over images; one in four photos is empty."""
+    """RetinaNet, whose loss is a mean over images; one in four photos is empty.
+
+    Each process pads its images to the largest of its own, and the padding has anchors: batches
+    are so large that all processes have one of the largest.
+    """
     data = with_boxes()
     method = test_detect.make("retinanet", data, flip=0.5, scale=(0.5, 1.0))
     method.encoder = freeze_batch_norm_2d(method.encoder)

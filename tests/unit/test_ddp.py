@@ -9,16 +9,11 @@ import ddp_methods
 import pytest
 import torch
 
-from reprise.errors import ConfigError
 from reprise.training.seeding import Draws, Key, share_of_batch
 
 # A sum over processes adds in another order than one process does: differences are those of
 # float32, which three steps of momentum enlarge.
 LOSS, WEIGHTS = {"rel": 1e-4, "abs": 1e-5}, {"rtol": 1e-3, "atol": 5e-5}
-UNWEIGHED = pytest.mark.xfail(
-    strict=True,
-    reason="the mean over labelled pixels is taken in each process, and then over processes",
-)
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +31,7 @@ def read(folder: Path, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("processes", ddp_methods.WORLDS[1:])
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=UNWEIGHED) if name == "segment_parts" else name
-        for name in ddp_methods.CASES
-    ],
-)
+@pytest.mark.parametrize("name", ddp_methods.CASES)
 def test_processes_equal_one(made: Path, name: str, processes: int) -> None:
     one, several = read(made, "1")[name], read(made, str(processes))[name]
     assert len(one["log"]) == ddp_methods.STEPS
@@ -60,11 +49,6 @@ def test_weights_moved(made: Path) -> None:
         assert max(losses) - min(losses) > 5 * LOSS["rel"] * losses[0], name
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ConfigError,
-    reason="random numbers are drawn in blocks of 64 samples, and a process begins with one",
-)
 def test_small_batches_can_be_shared() -> None:
     """Dense runs have batches of 16, which eight GPUs should share."""
     assert [share_of_batch(16, rank, 8) for rank in range(8)] == [(2 * k, 2) for k in range(8)]

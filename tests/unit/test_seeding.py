@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from reprise.errors import ConfigError
-from reprise.training.seeding import BLOCK, Draws, Key, batch_indices, share_of_batch
+from reprise.training.seeding import BLOCK, Draws, Key, batch_indices, on_block, share_of_batch
 
 KEY = Key(("run", 0))
 
@@ -66,15 +66,22 @@ def test_uniform_and_normal_have_their_moments() -> None:
     assert normal.std() == pytest.approx(1.0, abs=0.014)
 
 
-def test_draws_start_on_a_block() -> None:
-    with pytest.raises(ValueError, match="start 10 is not a multiple"):
-        Draws(KEY, 5, start=10)
+@pytest.mark.parametrize(("start", "count"), [(2, 2), (10, 54), (60, 10), (63, 66), (64, 1)])
+def test_numbers_of_samples_inside_a_block_are_theirs(start: int, count: int) -> None:
+    whole = Draws(KEY, 3 * BLOCK).normal("noise", 3)
+    assert torch.equal(Draws(KEY, count, start).normal("noise", 3), whole[start : start + count])
+
+
+def test_what_draws_by_blocks_refuses_samples_inside_one() -> None:
+    on_block(Draws(KEY, 5, start=2 * BLOCK), "this draws for")
+    with pytest.raises(ConfigError, match="this draws for 64 images at a time: batch_size must"):
+        on_block(Draws(KEY, 5, start=10), "this draws for")
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     assert share_of_batch(100, 0, 1) == (0, 100)
-    with pytest.raises(ConfigError, match=f"multiple of {BLOCK} x 2"):
-        share_of_batch(100, 0, 2)
+    with pytest.raises(ConfigError, match="must be a multiple of 3 processes"):
+        share_of_batch(100, 0, 3)
 
 
 @pytest.mark.parametrize(("total", "batch"), [(10, 4), (10, 10), (7, 25), (64, 1)])

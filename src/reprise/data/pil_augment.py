@@ -27,7 +27,7 @@ from torchvision.transforms import InterpolationMode, RandomCrop, RandomHorizont
 
 from reprise.errors import ConfigError
 from reprise.settings.deit3_augment import RecipeAugment
-from reprise.training.seeding import BLOCK, Draws, Key
+from reprise.training.seeding import BLOCK, Draws, Key, on_block
 
 Step = Callable[[Image.Image], Image.Image]
 POLICIES = {"three": "3a", "rand": "rand-m{magnitude}-n{layers}-mstd{std}-inc1", "none": None}
@@ -37,8 +37,9 @@ def augment(pixels: Tensor, settings: RecipeAugment, draws: Draws) -> Tensor:
     """Return augmented images in 0..1 (multiples of 1/255): float32 [B, C, size, size].
 
     ``pixels`` is float32 [B, C, H, W] in 0..1, rounded to 8 bits here. Raises ConfigError where
-    RandAugment's fill does not fit the channels.
+    RandAugment's fill does not fit the channels, or images begin inside a block.
     """
+    on_block(draws, "Pillow's augmentation draws for")
     steps = pipeline(settings, pixels.shape[1])
     images = (pixels * 255).round_().byte().permute(0, 2, 3, 1).squeeze(3).cpu().numpy()
     # Pillow wants each image's rows in one piece.
@@ -126,8 +127,9 @@ def erase(pixels: Tensor, settings: RecipeAugment, draws: Draws) -> None:
 
     Pixels are normalised, erased and brought back, so that the noise is normal in the method's
     normalised images; it is outside 0..1 in part. Raises ConfigError where mean or std does not
-    fit the channels.
+    fit the channels, or images begin inside a block.
     """
+    on_block(draws, "random erasing draws for")
     mean, std = (
         torch.tensor(per_channel(settings, name, pixels.shape[1]), device=pixels.device)
         for name in ("mean", "std")

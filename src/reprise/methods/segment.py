@@ -42,6 +42,7 @@ from reprise.training.seeding import Draws
 
 AUXILIARY_MAP = 2  # the encoder's own resolution, of a plain ViT
 EVERY = 4  # pixel counts in the curve of training
+FEWEST = 1e-6  # labelled pixels on average over processes; where none is, the sum is 0, too
 
 
 class Segment(Method):
@@ -173,10 +174,15 @@ def _classifier(width: int, classes: int) -> nn.Module:
 def cross_entropy(scores: Tensor, masks: Tensor) -> Tensor:
     """Return the mean over labelled pixels, 0 where there is none.
 
-    ``scores`` float32 [B, classes, H, W]; ``masks`` uint8 [B, H, W], `IGNORE` without a label.
+    ``scores`` float32 [B, classes, H, W]; ``masks`` uint8 [B, H, W], `IGNORE` without a label. Of
+    several processes each divides by their mean number of labelled pixels, so that the mean of
+    their losses, and of their gradients, is that over all pixels.
     """
     total = F.cross_entropy(scores, masks.long(), ignore_index=IGNORE, reduction="sum")
-    return total / (masks != IGNORE).sum().clamp(min=1)
+    labelled = (masks != IGNORE).sum()
+    if distributed.is_distributed():
+        return total / distributed.average(labelled.float()).clamp(min=FEWEST)
+    return total / labelled.clamp(min=1)
 
 
 def _right(scores: Tensor, masks: Tensor) -> Tensor:

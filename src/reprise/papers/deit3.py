@@ -37,7 +37,7 @@ from reprise.plan import RunJob
 from reprise.settings.deit3 import Settings
 from reprise.settings.supervised import Settings as HeadSettings
 from reprise.training.method import Batch, Subject
-from reprise.training.seeding import BLOCK, Draws
+from reprise.training.seeding import BLOCK, Draws, on_block
 
 
 class Recipe(Supervised):
@@ -52,6 +52,8 @@ class Recipe(Supervised):
             self.loss = BinaryCrossEntropy(smoothing=0.0, target_threshold=0.0)
 
     def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        if self.recipe.repeats > 1:
+            on_block(draws, "repeated augmentation copies the first of")
         kept = repeated(len(batch.labels), self.recipe.repeats).to(batch.labels.device)
         pixels, labels = batch.views[0][kept], batch.labels[kept]
         images = self.normalised(recipe_augment(pixels, self.recipe.image, draws.fold("recipe")))

@@ -50,19 +50,12 @@ class Key:
 
 @dataclass(frozen=True)
 class Draws:
-    """Random numbers for samples start..start+count of a step's global batch.
-
-    ``start`` must lie on a block boundary, which `share_of_batch` sees to.
-    """
+    """Random numbers for samples start..start+count of a step's global batch."""
 
     key: Key
     count: int
     start: int = 0
     device: torch.device | str = "cpu"
-
-    def __post_init__(self) -> None:
-        if self.start % BLOCK:
-            raise ValueError(f"start {self.start} is not a multiple of the block size {BLOCK}")
 
     def fold(self, *parts: int | str) -> "Draws":
         """Return draws for the same samples below another key."""
@@ -79,30 +72,39 @@ class Draws:
     def _draw(self, purpose: str, shape: tuple[int, ...], kind: Callable[..., Tensor]) -> Tensor:
         if torch.device(self.device).type == "meta":  # shapes only, for counting operations
             return kind(self.count, *shape, device="meta")
+        # Whole blocks are drawn even where the samples begin or end inside of one, so that what a
+        # sample meets depends neither on its process nor on the batch size.
+        first, last = self.start // BLOCK, (self.start + self.count - 1) // BLOCK
         blocks = []
-        for first in range(0, self.count, BLOCK):
-            generator = self.key.fold(purpose, (self.start + first) // BLOCK).generator(self.device)
-            # A whole block is drawn even where the batch ends inside it, so that a sample's
-            # numbers do not depend on the batch size either.
-            block = kind(BLOCK, *shape, generator=generator, device=self.device)
-            blocks.append(block[: self.count - first])
-        return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+        for number in range(first, last + 1):
+            generator = self.key.fold(purpose, number).generator(self.device)
+            blocks.append(kind(BLOCK, *shape, generator=generator, device=self.device))
+        drawn = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+        begin = self.start - first * BLOCK
+        return drawn[begin : begin + self.count]
 
 
 def share_of_batch(batch_size: int, rank: int, world: int) -> tuple[int, int]:
-    """Return (start, count) of a process's part of the global batch, on block boundaries.
+    """Return (start, count) of a process's part of the global batch.
 
-    Raises ConfigError where the batch cannot be split so.
+    Raises ConfigError where the batch cannot be split evenly.
     """
-    if world == 1:
-        return 0, batch_size
-    if batch_size % (world * BLOCK):
-        raise ConfigError(
-            f"batch_size = {batch_size}: must be a multiple of {BLOCK} x {world} processes, "
-            "so that every sample meets the same random numbers at any number of processes"
-        )
+    if batch_size % world:
+        raise ConfigError(f"batch_size = {batch_size}: must be a multiple of {world} processes")
     count = batch_size // world
     return rank * count, count
+
+
+def on_block(draws: Draws, what: str) -> None:
+    """Refuse samples that begin inside a block, for what draws block by block.
+
+    Raises ConfigError.
+    """
+    if draws.start % BLOCK:
+        raise ConfigError(
+            f"{what} {BLOCK} images at a time: batch_size must be a multiple of {BLOCK} x "
+            "processes, so that every image meets the same at any number of processes"
+        )
 
 
 def batch_indices(total: int, batch_size: int, step: int, key: Key) -> Tensor:
