@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from pydantic import ValidationError
 
 from reprise.config import Project, load_project
 from reprise.data.base import few_labels, load, prepare
 from reprise.data.corruptions import CORRUPTIONS, corrupt
 from reprise.data.transforms import normalise
 from reprise.errors import ConfigError, StaleError
-from reprise.evaluators import _runner, knn, linear_probe, robustness
+from reprise.evaluators import _runner, finetune, knn, linear_probe, robustness
 from reprise.evaluators._base import Context
 from reprise.evaluators.classify import score
 from reprise.plan import RunJob
@@ -162,8 +163,6 @@ def test_classify_and_gallery_refuse_what_has_none(project: Project, tmp_path: P
 
 
 def test_finetuning_moves_the_encoder_and_learns(project: Project, tmp_path: Path) -> None:
-    from reprise.evaluators import finetune
-
     here = context(project, "can", tmp_path)
     before = {k: v.clone() for k, v in here.method.state_dict().items()}
     given = here.job.project.paper("can").evaluators["finetune-full"].model_dump()
@@ -175,6 +174,21 @@ def test_finetuning_moves_the_encoder_and_learns(project: Project, tmp_path: Pat
     assert accuracy != probe
     # The run's own weights are left alone: later evaluators see what was trained.
     assert all(torch.equal(before[k], v) for k, v in here.method.state_dict().items())
+
+
+def test_a_finetuning_in_several_passes_equals_one(project: Project, tmp_path: Path) -> None:
+    given = project.paper("can").evaluators["finetune-full"].model_dump()
+    given |= {"steps": 3, "batch_size": 128, "labels": 1.0}
+    correct = []
+    for passes in (None, 2):
+        settings = Finetune.model_validate({**given, "accumulate": passes})
+        fit = finetune.fit_settings(settings, "fp32")
+        assert (fit.batch_size, fit.accumulate) == (128, passes or 1)
+        here = context(project, "can", tmp_path / str(passes))
+        correct.append(finetune.evaluate(here, settings, "finetune-full").metrics[0].statistics)
+    assert np.mean(correct[0] != correct[1]) < 0.01  # of summing in another order
+    with pytest.raises(ValidationError, match="accumulate must divide batch_size 128"):
+        Finetune.model_validate({**given, "accumulate": 3})
 
 
 def test_every_run_gets_the_same_few_labels(project: Project, tmp_path: Path) -> None:

@@ -52,5 +52,6 @@ def fit_settings(settings: Finetune, precision: str) -> FitSettings:
         batch_size=settings.batch_size,
         optim=settings.optim,
         augment=settings.augment,
+        accumulate=settings.accumulate or 1,
         precision=precision,
     )

@@ -54,9 +54,20 @@ class _Finetuning(Strict):
     labels: int | float
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=0)
+    accumulate: int | None = Field(
+        None, gt=0, description="split each batch into this many passes, to save memory"
+    )
     optim: Optim
     augment: Augment
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _can_be_split(self) -> Self:
+        if self.batch_size % (self.accumulate or 1):
+            raise PydanticCustomError(
+                "accumulate", "accumulate must divide batch_size {size}", {"size": self.batch_size}
+            )
+        return self
 
 
 class Finetune(_Finetuning):
