@@ -103,6 +103,20 @@ def test_a_flat_validation_folder_needs_its_ground_truth(tmp_path: Path) -> None
     assert "https://image-net.org/download.php" in said
 
 
+@pytest.mark.parametrize("layout", [photo_sets.imagenet_folders, photo_sets.imagenet_flat])
+def test_imagenet_is_read_without_what_nobody_trains_on(
+    layout: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    root = layout(tmp_path / "imagenet")
+    whole = ready("imagenet", root, tmp_path / "whole", "test", size=SIZE)
+    shutil.rmtree(root / "train")
+    assert "train" in refused("imagenet", root, tmp_path, size=SIZE)
+    alone = ready("imagenet", root, tmp_path / "alone", "test", size=SIZE, splits=["test"])
+    assert alone.classes == whole.classes
+    assert torch.equal(alone.labels, whole.labels)
+    assert torch.equal(alone.fetch(torch.arange(3))[0], whole.fetch(torch.arange(3))[0])
+
+
 def test_classes_of_both_splits_must_agree(imagenet: Path, tmp_path: Path) -> None:
     shutil.rmtree(imagenet / "val" / WNIDS[2])
     said = refused("imagenet", imagenet, tmp_path, size=SIZE)

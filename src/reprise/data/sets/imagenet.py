@@ -41,20 +41,28 @@ class Args(PhotoArgs):
     keep: Literal["files", "arrays"] = Field(
         "files", description="decode when fetched, or once for all (250 GB at 256 pixels)"
     )
+    splits: tuple[Literal["train", "test"], ...] = Field(
+        ("train", "test"),
+        min_length=1,
+        description="[test]: the 50,000 of val/ alone (6 GB), for released weights",
+    )
 
 
 def survey(args: Args) -> Survey:
     """Return the photographs of both splits; DataError where their layout is none of the known."""
     root = photos.find(args.root, EXPECTED)
     base = root / KAGGLE if (root / KAGGLE).is_dir() else root
-    photos.find(str(base.absolute()), EXPECTED, ("train", "val"))
-    classes = photos.folders(base / "train")
-    if not classes:
+    names = {"train": "train", "test": "val"}
+    photos.find(str(base.absolute()), EXPECTED, tuple(names[split] for split in args.splits))
+    classes = photos.folders(base / "train") if "train" in args.splits else []
+    if "train" in args.splits and not classes:
         raise DataError(f"{base / 'train'}: no folder in it. {EXPECTED}")
-    test = _validation(root, base / "val", classes)
-    return Survey(
-        root, tuple(classes), {"train": list_files(base / "train", classes), "test": test}
-    )
+    found: dict[str, Listing] = {}
+    if classes:
+        found["train"] = list_files(base / "train", classes)
+    if "test" in args.splits:
+        classes, found["test"] = _validation(root, base / "val", classes)
+    return Survey(root, tuple(classes), found)
 
 
 def prepare(folder: Path, args: Args, log: Log) -> Prepared:
@@ -67,11 +75,14 @@ def load(split: Split, args: Args) -> ImageSet:
     return photos.load(split, args)
 
 
-def _validation(root: Path, folder: Path, classes: list[str]) -> Listing:
-    """Return the validation photographs in the order of their names."""
+def _validation(root: Path, folder: Path, known: list[str]) -> tuple[list[str], Listing]:
+    """Return classes, and the validation photographs in the order of their names.
+
+    The classes must be those ``known`` from train/, if any are.
+    """
     found = photos.folders(folder)
     if found:
-        _same(folder, found, classes)
+        classes = _same(folder, found, known)
         listing = list_files(folder, classes)
         paths, numbers = listing.paths, listing.labels.tolist()
     else:
@@ -79,25 +90,26 @@ def _validation(root: Path, folder: Path, classes: list[str]) -> Listing:
             paths = [e.path for e in entries if e.name.lower().endswith(ENDINGS)]
         if not paths:
             raise DataError(f"{folder}: no photograph and no folder in it. {EXPECTED}")
-        place = {name: number for number, name in enumerate(classes)}
         wnids = _truth(root, sorted(map(_stem, paths)))
-        _same(root, sorted(set(wnids.values())), classes)
+        classes = _same(root, sorted(set(wnids.values())), known)
+        place = {name: number for number, name in enumerate(classes)}
         numbers = [place[wnids[_stem(path)]] for path in paths]
     order = sorted(range(len(paths)), key=lambda at: _stem(paths[at]))
-    return Listing([paths[at] for at in order], np.array(numbers, np.int64)[order])
+    return classes, Listing([paths[at] for at in order], np.array(numbers, np.int64)[order])
 
 
 def _stem(path: str) -> str:
     return Path(path).stem
 
 
-def _same(where: Path, found: list[str], classes: list[str]) -> None:
-    if found != classes:
-        odd = sorted(set(found) ^ set(classes))
+def _same(where: Path, found: list[str], known: list[str]) -> list[str]:
+    if known and found != known:
+        odd = sorted(set(found) ^ set(known))
         raise DataError(
-            f"{where}: train/ has {len(classes)} classes, val {len(found)}; only one of the two "
+            f"{where}: train/ has {len(known)} classes, val {len(found)}; only one of the two "
             f"has {', '.join(odd[:NAMED])}"
         )
+    return found
 
 
 # --- classes of photographs that lie in one folder ----------------------------------------------
