@@ -4,8 +4,10 @@ from typing import Annotated
 
 import typer
 
+from reprise.cli_shared import open_project
 from reprise.errors import ConfigError
 
+# Names other scales than `cli_shared` does: those that one plans before one pays.
 ScaleOption = Annotated[
     str | None, typer.Option("--scale", help="demo, gpu, paper, ...; default: params/config.yaml")
 ]
@@ -41,13 +43,9 @@ def plan(
     from reprise.budget.counts import Counts
     from reprise.budget.forecast import Forecaster
     from reprise.budget.work import Work
-    from reprise.config import load_project
-    from reprise.progress import setup_logging
 
-    if json and csv:
-        raise ConfigError("--json and --csv: give one of them")
-    setup_logging()
-    project = load_project(scale=scale)
+    _one_format(json, csv)
+    project = open_project(scale)
     known = catalogue.read(project.root)
     speed = machines.choose(project, known, on, peak, utilisation)
     with Counts(project) as counts:
@@ -69,11 +67,9 @@ def licences(
     """List data sets, released weights and packages with their licences and what they allow."""
     from reprise.budget import catalogue
     from reprise.budget.licences import as_csv, as_json, of, print_licences
-    from reprise.config import load_project
 
-    if json and csv:
-        raise ConfigError("--json and --csv: give one of them")
-    project = load_project(scale=scale)
+    _one_format(json, csv)
+    project = open_project(scale)
     found = of(project, catalogue.read(project.root))
     if json:
         typer.echo(as_json(found))
@@ -83,7 +79,12 @@ def licences(
         print_licences(found)
 
 
+def _one_format(json: bool, csv: bool) -> None:
+    if json and csv:
+        raise ConfigError("--json and --csv: give one of them")
+
+
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
-    app.command()(plan)
-    app.command()(licences)
+    for verb in (plan, licences):
+        app.command()(verb)

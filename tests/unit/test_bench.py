@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reprise import bench, bench_step, cells, flops, results
-from reprise.cli import _run_job
+from reprise.cli_shared import run_job
 from reprise.config import load_project
 from reprise.errors import ConfigError
 from reprise.plan import BenchmarkJob, TableJob
@@ -103,4 +103,4 @@ def test_table_reads_counts_and_timings_and_says_what_it_cannot(job):
 
 def test_run_that_is_there_for_its_cost_is_not_trained(job):
     with pytest.raises(ConfigError, match="kind: cost"):
-        _run_job(job.project, "can/multi-crop", None)
+        run_job(job.project, "can/multi-crop", None)

@@ -19,13 +19,17 @@ from typer.testing import CliRunner
 
 from reprise import cli_plan, registry
 from reprise.budget import catalogue, counting, machines, show, sizes
-from reprise.budget.counting import Kept, count_pass, count_step, outline
+from reprise.budget.bills import Forecast, Line
+from reprise.budget.counters import Kept, counted
+from reprise.budget.counting import count_pass, count_step, outline
 from reprise.budget.counts import Counts, architecture
-from reprise.budget.forecast import BF16_SHARE, BF16_WEIGHTS, Forecast, Forecaster, Line
+from reprise.budget.forecast import BF16_SHARE, BF16_WEIGHTS, Forecaster
+from reprise.budget.items import Item, gpus_used
 from reprise.budget.machines import Speed, pil_seconds
 from reprise.budget.shapes import Passed, Step, Subject
-from reprise.budget.work import Item, Work, gpus_used
+from reprise.budget.work import Work
 from reprise.config import Project, load_project
+from reprise.data import public
 from reprise.errors import ConfigError
 from reprise.plan import RunJob
 from reprise.settings.project import Run
@@ -34,6 +38,7 @@ ROOT = Path(__file__).parents[2]
 VIT = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 2}
 SPEED = Speed("h100", "a GPU", 1e9, 0.5, 80.0, "a test", "a test")
 DATA = Subject(10)
+H100 = f"utilisation {catalogue.read(ROOT).machines['h100'].utilisation}"
 
 
 def a_run(method: str = "supervised", **other: Any) -> Run:
@@ -101,7 +106,7 @@ def test_a_released_language_model_is_outlined_from_its_published_sizes() -> Non
 def test_a_depthwise_convolutions_gradients_cost_as_much_as_its_forward_pass() -> None:
     layer = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False).to("meta")
     images = torch.empty(1, 8, 10, 10, device="meta", requires_grad=True)
-    with counting._counted(layer) as counter:
+    with counted(layer) as counter:
         loss = layer(images).sum()
         forward = counter.total()
         loss.backward()
@@ -142,6 +147,36 @@ def test_an_image_larger_costs_more() -> None:
     small, large = (count_pass(run, outline(run, DATA), side, side) for side in (16, 32))
     assert small.flops == vit_flops(17)
     assert large.flops == vit_flops(65)
+
+
+def test_what_a_method_is_given_is_made_up_by_its_own_word() -> None:
+    """An attention layer is given tokens, not images: 16 of them, with one product a weight."""
+    run = a_run(
+        "attention_layer",
+        model={"name": "msa"},
+        objective={"width": 32, "heads": 2},
+        augment={"size": 4},
+    )
+    assert step_of(run).forward_flops == 2 * (4 * 16 * 32**2 + 2 * 16**2 * 32)
+
+
+def test_a_method_can_say_itself_what_its_step_computes() -> None:
+    run = a_run(augment=None)
+    method = outline(run, DATA)
+    with pytest.raises(ConfigError, match=r"'supervised': its samples are no images.* example"):
+        count_step(run, method, DATA)
+
+    def loss_on_meta(run: Run, subject: Subject) -> torch.Tensor:
+        features = torch.empty(2, 32, device="meta")
+        return method.get_submodule("head")(features).sum()
+
+    method.loss_on_meta = loss_on_meta
+    assert count_step(run, method, DATA).forward_flops == 2 * 32 * 10
+
+
+def test_no_method_is_told_by_the_name_of_its_paper() -> None:
+    for file in Path(counting.__file__).parent.glob("*.py"):
+        assert "reprise.papers" not in file.read_text(), file.name
 
 
 # ---- from rows to bills ----
@@ -409,12 +444,58 @@ def test_a_machines_numbers_can_be_given(project: Project) -> None:
         machines.choose(project, known, "h100", utilisation=1.5)
 
 
-def test_a_wrong_catalogue_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "params/catalogue.yaml"
-    file.parent.mkdir()
-    file.write_text("machines: {mine: {title: x, utilisation: 2, basis: x, source: x}}\n")
-    with pytest.raises(ConfigError, match=r"catalogue.yaml: machines.mine.utilisation"):
-        catalogue.read(tmp_path)
+def written(tmp_path: Path, text: str) -> Path:
+    """Write a catalogue; return its workspace."""
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params/catalogue.yaml").write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (
+            "machines: {mine: {title: x, utilisation: 2, basis: x, source: x}}",
+            r"machines.mine.utilisation",
+        ),
+        (
+            "datasets: {mine: {public: imagenot}}",
+            r"datasets.mine: unknown public data set 'imagenot' \(did you mean 'imagenet'",
+        ),
+    ],
+)
+def test_a_wrong_catalogue_is_named(text: str, wrong: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"catalogue.yaml: {wrong}"):
+        catalogue.read(written(tmp_path, text))
+
+
+def test_a_public_data_set_is_planned_with_what_is_known_of_it(tmp_path: Path) -> None:
+    """`data/public.yaml` has its facts; what the catalogue says itself goes first."""
+    text = "datasets: {mine: {public: flickr8k, captions: 5, splits: {train: 3}}}"
+    found = catalogue.read(written(tmp_path, text)).datasets["mine"]
+    entry = public.by_name("flickr8k")
+    assert (found.licence, found.allows, found.url) == (entry.licence, entry.allows, entry.terms)
+    assert (found.title, found.download_gb) == (entry.title, entry.gigabytes)
+    assert (found.captions, found.splits) == (5, {"train": 3})
+
+
+def test_the_catalogue_repeats_no_fact_of_a_public_data_set() -> None:
+    """But where it means another number: classes that are none, another count of ImageNet-21k."""
+    own = yaml.safe_load((ROOT / catalogue.FILE).read_text())["datasets"]
+    known = catalogue.read(ROOT).datasets
+    repeated = public.Entry.model_fields.keys() | {"url", "splits", "download_gb"}
+    found = {
+        f"{name}.{key}": getattr(known[name], key)
+        for name, given in own.items()
+        if "public" in given
+        for key in repeated & given.keys()
+    }
+    captioned = ("coco_captions", "flickr8k", "flickr30k", "flickrstyle10k")
+    assert found == {"imagenet21k.splits": {"train": 13151276}} | {
+        f"{name}.classes": 0 for name in captioned
+    }
+    titles = [entry.title for entry in known.values() if not entry.public]
+    assert not {entry.title for entry in public.entries().values()} & set(titles)
 
 
 # ---- the verb ----
@@ -450,7 +531,7 @@ def test_the_verb_counts_each_architecture_once_and_remembers(
     rows = {(one["table"], one["row"]): one for one in first["rows"]}
     assert rows["main", "learned"]["alone"]["flops"] > 0
     assert first["machine"]["peak_flops"] == 989e12
-    assert any("utilisation 0.25" in one for one in first["assumptions"])
+    assert any(H100 in one for one in first["assumptions"])
     assert first["total"]["flops"] == sum(one["added"]["flops"] for one in first["rows"])
 
     table = list(csv.DictReader(io.StringIO(verbs("plan", "toy", "--on", "h100", "--csv"))))
@@ -472,6 +553,6 @@ def test_a_narrow_terminal_is_shown_fewer_columns(
 
 def test_the_verb_prints_rows_assumptions_and_totals(verbs: Callable[..., str]) -> None:
     said = verbs("plan", "toy/main", "--on", "h100", "--gpus", "4")
-    for words in ("utilisation 0.25", "learned", "printed only", "together", "at 4 GPU", "digits"):
+    for words in (H100, "learned", "printed only", "together", "at 4 GPU", "digits"):
         assert words in said
     assert "learned" not in verbs("plan", "toy/main/plain", "--on", "h100")

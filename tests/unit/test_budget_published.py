@@ -108,6 +108,16 @@ def test_memory_of_litv2_in_training(name: str, gigabytes: float) -> None:
     within_twofold((kept + 8 * step.trained) / 1e9, gigabytes)
 
 
+@pytest.mark.parametrize(
+    ("run", "images_per_second"),
+    [("deit3/s-800", 3265), ("deit3/b-800", 2398), ("deit3/deit3", 1900), ("can/can-b", 1048)],
+)
+def test_training_steps_on_h100(run: str, images_per_second: float) -> None:
+    """256 images at once, measured by this project (docs/scaling.md)."""
+    step = step_of(load_project(ROOT, "paper").run(*run.split("/")), THOUSAND)
+    within_twofold(seconds(step.flops, "h100"), 1 / images_per_second)
+
+
 # ---- the demo, two jobs on two cores ----
 PEAK = 204e9  # FLOP/s of a matrix product in bf16 on one thread, measured within the same build
 REFERENCE = ROOT / "results/reference/demo"

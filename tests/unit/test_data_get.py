@@ -5,16 +5,18 @@ import io
 import json
 import os
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import photo_sets
 import pytest
 from file_server import Served, serving
 
+from reprise import registry
 from reprise.data import base, check, download, get, public
 from reprise.data.public import Archive, Entry
 from reprise.errors import ConfigError, DataError
@@ -47,13 +49,19 @@ def server(content: bytes) -> Iterator[Served]:
 
 def entry(server: Served, content: bytes, md5: bool = True) -> Entry:
     archive = Archive(
-        NAME,
-        (f"{server.url}one/{NAME}", f"{server.url}two/{NAME}"),
-        ("cifar-10-batches-bin",),
-        hashlib.md5(content).hexdigest() if md5 else "",
+        name=NAME,
+        urls=(f"{server.url}one/{NAME}", f"{server.url}two/{NAME}"),
+        makes=("cifar-10-batches-bin",),
+        md5=hashlib.md5(content).hexdigest() if md5 else "",
     )
-    counts = {"train": 10, "test": 4}
-    return replace(public.by_name("cifar10"), archives=(archive,), counts=counts)
+    said = {"archives": (archive,), "counts": {"train": 10, "test": 4}}
+    return public.by_name("cifar10").model_copy(update=said)
+
+
+def with_archive(what: Entry, **said: Any) -> Entry:
+    """Return a data set of whose only archive something else is said."""
+    (archive,) = what.archives
+    return what.model_copy(update={"archives": (archive.model_copy(update=said),)})
 
 
 def fetched(what: Entry, root: Path) -> list[str]:
@@ -71,7 +79,7 @@ def refused(what: Entry, root: Path) -> str:
 def test_a_set_is_fetched_checked_and_read(server: Served, content: bytes, tmp_path: Path) -> None:
     what, root = entry(server, content), tmp_path / "root"
     said = fetched(what, root)
-    assert any("Licence: none stated" in line for line in said)
+    assert any("Licence: not stated" in line for line in said)
     assert not (root / NAME).exists(), "removed once it is unpacked"
     record = json.loads((root / get.RECORD).read_text())
     assert record[NAME]["sha256"] == hashlib.sha256(content).hexdigest()
@@ -239,7 +247,7 @@ def test_an_archive_that_holds_something_else_is_told(
     server: Served, content: bytes, tmp_path: Path
 ) -> None:
     what = entry(server, content)
-    what = replace(what, archives=(replace(what.archives[0], makes=("imagenet-a",)),))
+    what = with_archive(what, makes=("imagenet-a",))
     assert "unpacked, but imagenet-a is not in it" in refused(what, tmp_path)
 
 
@@ -247,7 +255,7 @@ def test_a_disk_that_is_too_small_is_refused_first(
     server: Served, content: bytes, tmp_path: Path
 ) -> None:
     what = entry(server, content)
-    what = replace(what, archives=(replace(what.archives[0], gigabytes=1e6),))
+    what = with_archive(what, gigabytes=1e6)
     assert f"{NAME} needs about 2200000 GB" in refused(what, tmp_path)
     assert server.asked == []
 
@@ -263,16 +271,40 @@ def test_what_needs_registering_says_where(name: str, tmp_path: Path) -> None:
 
 
 def test_the_list_of_public_sets_is_sound() -> None:
-    names = [entry.name for entry in public.ENTRIES]
-    assert len(set(names)) == len(names)
-    for one in public.ENTRIES:
-        assert bool(one.archives) != bool(one.register), one.name
+    for name, one in public.entries().items():
+        assert one.name == name
+        registry.module_path("data set", one.reader)
         assert public.of(one.reader, one.args) == one, "told from others of its reader"
         for archive in one.archives:
-            assert archive.makes
-            assert archive.md5 == "" or len(bytes.fromhex(archive.md5)) == 16
             for url in archive.urls:
                 assert urlsplit(url).scheme in ("http", "https")
                 assert os.path.basename(urlsplit(url).path) == archive.name
     with pytest.raises(ConfigError, match=r"unknown data set 'cifar' \(did you mean 'cifar1"):
         public.by_name("cifar")
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ("mine: {title: mine}", "mine.reader: Field required"),
+        ("mine: {titel: mine}", r"mine: unknown key 'titel' \(did you mean 'title'"),
+    ],
+)
+def test_a_wrong_entry_is_named(
+    said: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "public.yaml"
+    file.write_text(said)
+    monkeypatch.setattr(public, "FILE", file)
+    with pytest.raises(ConfigError, match=rf"public.yaml: {wrong}"):
+        public.entries.__wrapped__()  # not from the cache
+
+
+def test_what_lies_beside_the_code_is_installed_with_it() -> None:
+    package = Path(public.__file__).parents[1]
+    settings = tomllib.loads((package.parents[1] / "pyproject.toml").read_text())
+    patterns = settings["tool"]["setuptools"]["package-data"]["reprise"]
+    beside = [path for path in package.rglob("*.*") if path.suffix not in (".py", ".pyc")]
+    assert public.FILE in beside
+    for path in beside:
+        assert any(path in package.glob(pattern) for pattern in patterns), path

@@ -17,7 +17,7 @@ from pages import page, squeezed
 from tiny_recipes import SIDE, job, official_layout, prepared, released, write
 
 from reprise import bench, plan, tables, track
-from reprise.cli import _run_job
+from reprise.cli_shared import run_job
 from reprise.config import Json, Project
 from reprise.data.base import load
 from reprise.errors import ConfigError
@@ -94,7 +94,7 @@ def test_without_weights_it_is_not_built(tmp_path: Path) -> None:
 def test_asking_for_it_says_what_to_set(tmp_path: Path, verb: str) -> None:
     project = workspace(tmp_path)
     with pytest.raises(ConfigError, match="names no released weights"):
-        _run_job(project, "toy/official", None)
+        run_job(project, "toy/official", None)
     code, said = said_by(project, verb, "toy/official")
     assert code == 1
     assert "error: toy/official: scale tiny names no released weights for it" in said

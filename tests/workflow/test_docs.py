@@ -45,6 +45,9 @@ RUN = {
     "python -m reprise licences --scale paper --json": "",
     "python -m reprise power": "",
     "python -m reprise bench can": "python -m reprise bench can --seconds 0.1",
+    "python -m reprise bench training deit3/b-800 can/can --scale paper": (
+        "python -m reprise bench training can/can --scale smoke --images 8 --seconds 0.1"
+    ),
     "python -m reprise report --scale gpu": "python -m reprise report --scale smoke",
     "python -m reprise track": "",
     "python -m reprise metrics can": "",

@@ -1,11 +1,16 @@
-"""Reads `params/catalogue.yaml`: what is known of data, weights, packages and machines."""
+"""Reads `params/catalogue.yaml`: what is known of data, weights, packages and machines.
+
+Of the public data sets it takes from `reprise.data.public` what it does not say itself.
+"""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from reprise.config import Dataset, read_yaml
+from reprise.data import public
 from reprise.errors import ConfigError, unknown
 from reprise.settings.base import Strict
 
@@ -26,6 +31,7 @@ class Terms(Strict):
 class Data(Terms):
     """A data set's terms and sizes; what is not known is absent."""
 
+    public: str = Field("", description="the public data set that all else is taken from")
     aliases: tuple[str, ...] = ()
     classes: int | None = Field(None, ge=0)
     channels: Literal[1, 3] = 3
@@ -33,6 +39,31 @@ class Data(Terms):
     captions: int = Field(0, ge=0, description="of each image, in each style")
     splits: dict[str, int] = Field(default_factory=dict, description="images")
     download_gb: float | None = Field(None, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _taken_from_the_public_one(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not given.get("public"):
+            return given
+        known = public.entries()
+        if given["public"] not in known:
+            text = unknown("public data set", str(given["public"]), known)
+            raise PydanticCustomError("public", "{text}", {"text": text})
+        return {**_planned(known[given["public"]]), **given}
+
+
+def _planned(entry: public.Entry) -> dict[str, Any]:
+    """Return what of a public data set is planned with."""
+    return {
+        "title": entry.title,
+        "licence": entry.licence,
+        "allows": entry.allows,
+        "commercial": entry.commercial,
+        "url": entry.terms or entry.page,
+        "classes": entry.classes,
+        "splits": entry.counts,
+        "download_gb": entry.gigabytes,
+    }
 
 
 class Machine(Strict):

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from reprise import results
+from reprise.budget.items import Item, Items
 from reprise.budget.machines import Speed
-from reprise.budget.work import Item, Items
 from reprise.config import Project
 from reprise.plan import RunJob
 from reprise.results import ResultError

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+CAPTION_TOKENS = 24  # of the longest caption in a batch, and of a caption that is said
+PLAIN = "captions"  # the style of captions that have none
 SMALL_VOCABULARY = 340  # words of the demo's captions; a released model brings its own
 
 

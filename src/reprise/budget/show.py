@@ -9,9 +9,11 @@ from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from reprise.budget.forecast import BF16_SHARE, Bill, Forecast, Line
+from reprise.budget.bills import Bill, Forecast, Line
+from reprise.budget.evaluations import PROBE_ITERATIONS
+from reprise.budget.forecast import BF16_SHARE
 from reprise.budget.machines import DECODED_PER_SECOND, PIL_AT_224
-from reprise.budget.work import CAPTION_TOKENS, PROBE_ITERATIONS
+from reprise.budget.shapes import CAPTION_TOKENS
 from reprise.config import Json
 
 NOTES = 12  # shown at most

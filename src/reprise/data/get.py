@@ -34,13 +34,14 @@ def get(entry: Entry, root: Path, log: Log, keep_archives: bool = False) -> None
     the data set is not to be had without registering, saying where and how; where no mirror
     serves what was published; where the disk is too small.
     """
-    if entry.register:
+    terms = f"{entry.licence} (allows {entry.allows})"
+    if entry.by_hand:
         raise DataError(
-            f"{entry.title} is not fetched: {entry.register}.\nLicence: {entry.licence}. Put it "
-            f"into {root}, as\n  {entry.layout}\n"
+            f"{entry.title} is not fetched: {entry.by_hand}.\nLicence: {terms}. Put it into "
+            f"{root}, as\n  {entry.layout}\n"
             f"and run `python -m reprise data {entry.name} --check --root {root}`."
         )
-    log(f"{entry.title}, about {entry.gigabytes:g} GB. Licence: {entry.licence} ({entry.page})")
+    log(f"{entry.title}, about {entry.gigabytes:g} GB. Licence: {terms}, {entry.page}")
     root.mkdir(parents=True, exist_ok=True)
     done = _record(root)
     for archive in entry.archives:

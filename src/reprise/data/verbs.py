@@ -52,7 +52,7 @@ def fetch(chosen: Chosen, keep_archives: bool) -> None:
     if chosen.entry is None:
         raise ConfigError(
             f"data set {chosen.name!r}: nothing is known of where it is to be had; --get knows "
-            f"{', '.join(entry.name for entry in public.ENTRIES)}"
+            f"{', '.join(public.entries())}"
         )
     root = _root(chosen)
     get.get(chosen.entry, _outer(root, chosen.entry), say, keep_archives)

@@ -6,20 +6,18 @@ import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from reprise import ledger, markdown
-from reprise.config import Json, Project, Table
+from reprise import markdown
+from reprise.config import Json, Project
 from reprise.files import write_atomic
-from reprise.plan import ClaimsJob, TableJob, run_jobs, table_jobs
+from reprise.plan import run_jobs, table_jobs
 from reprise.report import (
     asmarkdown,
     captions,
     dense,
-    figures,
     forest,
     origins,
     pictures,
@@ -27,9 +25,11 @@ from reprise.report import (
     summary,
     words,
 )
+from reprise.report.claims import shown_claims
 from reprise.report.gather import Gathered
 from reprise.report.runs import FinishedRun
 from reprise.report.summary import Summary
+from reprise.report.tables import shown_panels, shown_table
 
 _HERE = Path(__file__).parent
 # Evaluators without pictures; others have a setting that says how many, or always draw some.
@@ -83,7 +83,7 @@ def _page(shown: Gathered, built: str) -> str:
     evaluated = [(run.job, run.evaluations) for run in every_run]
     compared = dense.galleries(table_jobs(project), evaluated)
     tables = [
-        {**_table(shown, job), "compared": compared[job.slug, job.name]}
+        {**shown_table(shown, job), "compared": compared[job.slug, job.name]}
         for job in table_jobs(project)
     ]
     of_cells = [(one["job"], one["table"], one["reference"]) for one in tables if one["table"]]
@@ -174,10 +174,10 @@ def _paper(shown: Gathered, slug: str, summarised: Summary, tables: Sequence[Jso
         "summary": summarised,
         "tables": [one for one in own if one["table"] or one["compared"]],
         "absent": [one for one in own if not (one["table"] or one["compared"])],
-        "claims": [_claims(shown, slug, own)] if paper.claims else [],
+        "claims": [shown_claims(shown, slug, own)] if paper.claims else [],
         "strengths": _strengths(runs, styles),
         "curves": list({curve.run: curve for curve in curves}.values()),
-        "panels": _shown(plots.panels(curves)),
+        "panels": shown_panels(plots.panels(curves)),
         "captions": captions.galleries(
             slug, paper.tables.values(), [(run.job, run.evaluations) for run in runs]
         ),
@@ -188,196 +188,6 @@ def _paper(shown: Gathered, slug: str, summarised: Summary, tables: Sequence[Jso
             for gallery in _galleries(run, beneath_tables)
         ],
         "runs": runs,
-    }
-
-
-def _table(gathered: Gathered, job: TableJob) -> Json:
-    """Return a table for the template, or why there is none to show."""
-    shown: dict[str, Any] = {
-        "job": job,
-        "name": job.name,
-        "definition": job.table,
-        "table": None,
-        "reference": {},
-        "words": _searched(job),
-    }
-    table = gathered.tables.get((job.slug, job.name))
-    if table is None:
-        return {**shown, "status": _why_no_table(job)}
-    printed, compared = markdown.printed_columns(table), markdown.compared_columns(table)
-    known = gathered.known_cells(job)
-    by_column: dict[str, list[Json]] = {}
-    for (_, column), cell in known.items():
-        by_column.setdefault(column, []).append(cell)
-    rows = [{**row, "index": index} for index, row in enumerate(table["rows"])]
-    return {
-        **shown,
-        "status": "",
-        "table": table,
-        "figure": _figure(gathered, job, table),
-        "reference": known,
-        "columns": [
-            {
-                **column,
-                "alone": column["printed"],
-                "printed": column["printed"] or column["key"] in printed,
-                "compared": column["key"] in compared,
-                **_of_reference(by_column.get(column["key"], ())),
-            }
-            for column in table["columns"]
-        ],
-        "groups": [
-            [row for row in rows if row["run"]],
-            [row for row in rows if not row["run"]],
-        ],
-        "legend": markdown.legend(table),
-        "deviations": markdown.deviations(table),
-        "statuses": markdown.statuses(table),
-        "sources": markdown.sources(table),
-    }
-
-
-def _of_reference(cells: Sequence[Json]) -> Json:
-    """Return what the head of a column says of the reference; single cells say what differs."""
-    return {
-        "known": bool(cells),
-        "known_seeds": max((len(cell["seeds"]) for cell in cells), default=0),
-        "all_stale": bool(cells) and all(cell["stale"] for cell in cells),
-    }
-
-
-def _why_no_table(job: TableJob) -> str:
-    if job.outputs[2].is_file():
-        return "stale, made by other settings, sources or data: build again"
-    return "not built yet" + (
-        "" if job.table.headline else ": sweep table, build with `snakemake sweeps`"
-    )
-
-
-def _searched(job: TableJob) -> str:
-    """Return the words by which a table is found in the contents."""
-    labels = [row.label for row in job.table.rows]
-    columns = [metric.label for metric in job.table.metrics.values()]
-    return " ".join((job.table.printed, job.table.title, *labels, *columns)).lower()
-
-
-def _figure(shown: Gathered, job: TableJob, table: Json) -> Json | None:
-    """Return the figure that a table asks for, for the template."""
-    figure = figures.of_table(_marked(shown, job), table)
-    if figure is None:
-        return None
-    return {"legend": figure.legend, "panels": _shown(figure.panels)}
-
-
-def _marked(shown: Gathered, job: TableJob) -> Table:
-    """Return a table whose figure also marks what other tables measured, where they are built."""
-    plot = job.table.plot
-    if plot is None:
-        return job.table
-    marks = dict(plot.mark)
-    for label, cell in plot.measured.items():
-        built = shown.tables.get((job.slug, cell.table))
-        if built is None:
-            continue
-        rows = {row["label"]: row["cells"] for row in built["rows"]}
-        ours = rows.get(cell.row, {}).get(cell.column, {}).get("ours")
-        if ours:
-            marks[label] = ours["value"] ** cell.power
-    return job.table.model_copy(update={"plot": plot.model_copy(update={"mark": marks})})
-
-
-def _shown(panels: Sequence[plots.Panel]) -> list[Json]:
-    """Return panels for the template."""
-    return [
-        {"title": panel.title, "svg": Markup(panel.svg)}  # noqa: S704 (escaped by plots)
-        for panel in panels
-    ]
-
-
-def _claims(shown: Gathered, slug: str, tables: Sequence[Json]) -> Json:
-    """Return a paper's claims for the template, or why there are none to show."""
-    made = shown.ledgers.get(slug)
-    if made is None:
-        there = ClaimsJob(shown.project, slug).outputs[0].is_file()
-        why = "stale, of other settings or results: build again" if there else "not examined yet"
-        return {"status": why, "claims": [], "legend": [], "counts": []}
-    known = shown.known_claims[slug]
-    return {
-        "status": "",
-        "counts": summary.counts(made["claims"]),
-        "compared": any(one.get("against_print") for one in made["claims"]),
-        "reach": any(one["smallest_detectable"] is not None for one in made["claims"]),
-        "legend": ledger.legend(made),
-        "claims": [
-            {
-                **one,
-                "outcome": summary.key(summary.outcome(one)),
-                "shown_verdict": ledger.verdict(one),
-                "shown_effect": ledger.effect(one),
-                "details": list(ledger.details(one)),
-                "asked": ledger.asked(one),
-                "reach": _reach(one),
-                "samples": _samples(one),
-                "compared": ledger.printed(one),
-                "links": list(_links(slug, one, tables)),
-                "known": _known_claim(known.get(one["id"])),
-            }
-            for one in made["claims"]
-        ],
-    }
-
-
-def _reach(claim: Json) -> str:
-    """Return the smallest detectable effect of a claim with its unit, empty where it has none."""
-    reach, unit = claim["smallest_detectable"], claim["unit"]
-    shown = "%" if unit == "points" else unit
-    return "" if reach is None else f"{markdown.number(reach, shown)} {unit}".strip()
-
-
-def _samples(claim: Json) -> str:
-    """Return of how many images or rounds each number is, empty where they differ or are one."""
-    if not claim["seeds"] or (claim["n"] or 1) == 1:
-        return ""
-    measured = any("benchmark" in made for cell in claim["cells"] for made in cell["runs"])
-    return f"{claim['n']:,} {'rounds' if measured else 'samples'}"
-
-
-def _links(slug: str, claim: Json, tables: Sequence[Json]) -> Iterator[Json]:
-    """Yield a claim's cells, each with the name of its panel where the page has it."""
-    found = {shown["name"]: shown for shown in tables}
-    for cell in claim["cells"]:
-        shown = found[cell["table"]]
-        metric = shown["definition"].metrics[cell["column"]]
-        values = cell["values"].values()
-        each = ", ".join(markdown.number(value, metric.unit) for value in values)
-        yield {
-            "row": cell["row"],
-            "label": metric.label,
-            "shown": f"{each} {metric.unit}".strip() if each else cell["status"],
-            "id": _panel_of(slug, shown, cell["row"], cell["column"]),
-        }
-
-
-def _panel_of(slug: str, shown: Json, label: str, column: str) -> str:
-    """Return the name of a cell's panel, nothing where it has none: not built, or only printed."""
-    if not shown["table"] or shown["definition"].metrics[column].printed:
-        return ""
-    for place, row in enumerate(shown["table"]["rows"]):
-        if row["label"] == label and row["run"]:
-            return origins.cell_id(slug, shown["name"], place, column)
-    return ""
-
-
-def _known_claim(one: Json | None) -> Json | None:
-    """Return the reference's verdict on a claim, in words."""
-    if one is None:
-        return None
-    return {
-        "verdict": ledger.verdict(one),
-        "outcome": summary.key(summary.outcome(one)),
-        "effect": ledger.effect(one),
-        "seeds": one["seeds"],
-        "stale": one["stale"],
     }
 
 
@@ -392,7 +202,7 @@ def _strengths(runs: Sequence[FinishedRun], styles: Mapping[str, int]) -> Json:
                 style = numbers.setdefault(run.job.name, len(numbers))
                 shown[run.job.name] = plots.Curve(run.job.name, run.job.seed, style, lines)
     curves = list(shown.values())
-    return {"curves": curves, "panels": _shown(plots.strength_panels(curves))}
+    return {"curves": curves, "panels": shown_panels(plots.strength_panels(curves))}
 
 
 def _galleries(
