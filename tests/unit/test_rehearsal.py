@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
+import tiny_recipes
+import torch
 
 from reprise import plan
 from reprise.config import REHEARSAL, Dataset, Project, Run, load_project
 from reprise.data import base
 from reprise.errors import ConfigError
-from reprise.rehearsal import miniatures, project, representatives, rows
+from reprise.rehearsal import miniatures, project, representatives, rows, stand_ins
 from reprise.rehearsal.project import BATCH, STEPS, home, refuse
+from reprise.training.run import build, training_data
 
 ROOT = Path(__file__).parents[2]
 SCALES = ("gpu", "paper")
@@ -35,7 +39,7 @@ def runs(of: Project) -> Iterator[tuple[str, str, Run]]:
 def test_models_have_their_full_size(pair: tuple[Project, Project]) -> None:
     """All that a network or a step consists of is as the scale has it."""
     scale, rehearsal = pair
-    free = {*project.MOST, "weights", "language_model", "images"}
+    free = {*project.MOST, "weights", "language_model", "images", "cost_size"}
     for slug, name, run in runs(rehearsal):
         own = scale.run(slug, name)
         assert run.model == own.model
@@ -65,9 +69,10 @@ def test_every_row_shows_a_run_that_is_rehearsed(pair: tuple[Project, Project]) 
 
 def test_runs_that_stand_for_others_do_all_that_those_do(pair: tuple[Project, Project]) -> None:
     scale, rehearsal = pair
+    alike = {slug: project.evaluators_alike(paper) for slug, paper in scale.papers.items()}
     for (slug, name), other in representatives(scale).items():
         own, its = scale.run(slug, name), rehearsal.run(slug, other)
-        assert {*own.evaluate} <= {*its.evaluate}
+        assert {alike[slug][name] for name in own.evaluate} <= {*its.evaluate}
         assert (own.model.name, own.method, own.is_built) == (
             its.model.name,
             its.method,
@@ -91,6 +96,24 @@ def test_different_networks_or_steps_are_not_merged() -> None:
         assert stand_in[slug, one] != stand_in[slug, other], (slug, one, other)
     assert stand_in["can", "can"] == stand_in["can", "can-long"] == stand_in["can", "sigma-0.2"]
     assert stand_in["can", "segment-can"] == stand_in["can", "segment-can-tenth"]
+
+
+def test_evaluators_that_differ_are_not_merged() -> None:
+    scale = load_project(ROOT, "paper")
+    can = project.evaluators_alike(scale.paper("can"))
+    assert can["few-5"] == can["few-25"] not in {can["few-1"], can["robustness"]}
+    assert can["finetune-1"] == can["finetune-full"] not in {can["knn"], can["linear_probe"]}
+    capdec = project.evaluators_alike(scale.paper("capdec"))
+    assert len({capdec[name] for name in ("caption", "caption-other", "greedy")}) == 3
+    deit3 = project.evaluators_alike(scale.paper("deit3"))
+    assert deit3["transfer-10"] == deit3["transfer-full"] != deit3["transfer-cifar10"]
+    assert len({deit3[name] for name in ("v2", "v2-384", "real", "classify", "segment-multi")}) == 5
+
+
+def test_a_batch_that_is_split_stays_one() -> None:
+    own = load_project(ROOT, "paper").paper("deit3").evaluators["transfer-10"]
+    short = project._evaluator(own.model_copy(update={"accumulate": 8}))
+    assert (short.batch_size, short.accumulate) == (BATCH, 2)
 
 
 def test_it_lies_apart_and_says_what_it_is(pair: tuple[Project, Project]) -> None:
@@ -151,6 +174,27 @@ def test_readers_read_the_miniatures(
 def test_an_unknown_layout_says_where_it_is_to_be_added(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'novel' reads.*reprise\.rehearsal\.miniatures"):
         miniatures.make(Dataset(name="novel", args={"root": str(tmp_path)}))
+
+
+@pytest.mark.parametrize(
+    ("method", "model"), [("deit3", tiny_recipes.MODEL), ("litv2", {"name": "litv2_s"})]
+)
+def test_random_weights_in_place_of_released_ones_are_taken(
+    method: str, model: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read as a released file is, name by name and shape by shape."""
+    file = tmp_path / "stand-ins" / "released.safetensors"
+    monkeypatch.setitem(tiny_recipes.RUN, "model", model)
+    own = {"kind": "official", "method": method, "objective": {"weights": str(file)}}
+    made = tiny_recipes.prepared(tiny_recipes.write(tmp_path, {"official": own}))
+    job = tiny_recipes.job(made, "official")
+    stand_ins.make(job)
+    written = safetensors.torch.load_file(file)
+    taken = build(job, training_data(job)).state_dict()
+    assert sum(map(torch.numel, written.values())) == sum(map(torch.numel, taken.values()))
+    before = file.stat().st_mtime_ns
+    stand_ins.make(job)
+    assert file.stat().st_mtime_ns == before, "made once"
 
 
 def test_rows_that_did_not_run_are_missing(pair: tuple[Project, Project]) -> None:

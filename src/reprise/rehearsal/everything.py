@@ -15,7 +15,7 @@ from reprise import (  # noqa: F401
     tables,
 )
 from reprise.evaluators import _runner  # noqa: F401
-from reprise.rehearsal import miniatures, rows, stand_ins  # noqa: F401
+from reprise.rehearsal import miniatures, rows, verbs  # noqa: F401
 from reprise.training import run  # noqa: F401
 
 for kind in ("method", "evaluator", "data set"):

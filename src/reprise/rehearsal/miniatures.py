@@ -26,10 +26,10 @@ from reprise.rehearsal.drawn import CAPTIONS, json_file, mask, photo, pixels, se
 
 FOLDERS = 4  # classes of which there are photographs
 CARS, SPECIES = 196, {2017: 5089, 2018: 8142, 2019: 1010}  # classes that are named in files
-EACH = {"train": 4, "val": 2}  # photographs of each
+EACH = {"train": 2, "val": 1}  # photographs of each
 CAPTIONED = {"train": 8, "restval": 2, "val": 2, "test": 50}  # CIDEr needs 50
 STYLED = 350  # a seventh is drawn for testing
-PAIRS = {"train": 4, "val": 2, "test": 2}
+PAIRS = {"train": 2, "val": 2, "test": 2}
 DENSE_CLASSES = {".json": 12, ".txt": 150}  # of CamVid and of ADE20K
 # COCO's categories have numbers up to 90, of which these are none.
 COCO_CATEGORIES = sorted({*range(1, 91)} - {12, 26, 29, 30, 45, 66, 68, 69, 71, 83})

@@ -2,7 +2,8 @@
 
 A rehearsal is a scale of its own, named ``rehearsal/<scale>``: its data, state, results, records
 and digests are apart from those of the scale, and it is no result (``result: false``). Of runs that
-differ only in what changes neither a network's shape nor which code runs, one stands for all.
+differ only in what changes neither a network's shape nor which code runs, one stands for all; so
+does one of evaluators that are alike once they are made short.
 
 Nothing here imports torch.
 """
@@ -21,6 +22,7 @@ from reprise.config import (
     Benchmark,
     Dataset,
     Json,
+    Metric,
     Paper,
     Project,
     Row,
@@ -35,7 +37,7 @@ from reprise.settings.evaluators import Evaluator
 
 PREFIX = REHEARSAL
 STEPS = 2  # the first one builds the optimiser's state, the second one uses it
-SIZES = {"detect": 1, "capdec": 2}  # samples of a step, where they are not two
+SIZES = {"detect": 1}  # samples of a step, where they are not two
 BATCH = 2  # contrast, BatchNorm and mixing need two samples, and an even number
 SECONDS = 0.02  # measuring time of a benchmark, for each run
 # Names of models, or settings, whose runs have the machine to themselves; else there are two.
@@ -44,17 +46,22 @@ DENSE = 256  # side of a training image from which a dense run is large, pixels
 
 # Settings of methods and evaluators that lengthen their work without changing what is done.
 MOST = {
+    "accumulate": 2,
     "batch_size": BATCH,
     "beams": 2,
+    "detections": 20,
     "draws": 2,
     "longest": 8,
     "max_iter": 10,
     "neighbours": 1,
     "pictures": 2,
+    "proposals": 100,
     "steps": STEPS,
     "strengths": 1,
+    "test_proposals": 100,
     "warmup_steps": 1,
 }
+COSTS = (256, 320)  # largest size at which detectors are timed that are never trained, pixels
 IMAGES = 2  # that an evaluator looks at, where it can be told
 # Scores of texts alone, which say nothing of a scale; METEOR takes as long as a training.
 LEFT_OUT = ("meteor", "spice")
@@ -148,6 +155,7 @@ class _Rehearsal:
         self, slug: str, paper: Paper, stands_for: Mapping[tuple[str, str], str], base: Path
     ) -> None:
         self.slug, self._paper, self._stands_for, self._base = slug, paper, stands_for, base
+        self._alike = evaluators_alike(paper)
 
     def paper(self) -> Paper:
         """Return the paper with one run of each kind; rows and claims show those runs."""
@@ -158,7 +166,11 @@ class _Rehearsal:
         }
         changed = {
             "runs": runs,
-            "evaluators": {key: _evaluator(one) for key, one in self._paper.evaluators.items()},
+            "evaluators": {
+                key: _evaluator(one)
+                for key, one in self._paper.evaluators.items()
+                if self._alike[key] == key
+            },
             "benchmarks": {
                 key: self._benchmark(one) for key, one in self._paper.benchmarks.items()
             },
@@ -174,7 +186,7 @@ class _Rehearsal:
     def _run(self, name: str, run: Run) -> Run:
         parts = min(run.accumulate, 2)
         evaluate = dict.fromkeys(
-            evaluator
+            self._alike[evaluator]
             for other, its in self._paper.runs.items()
             if self._other(other) == name
             for evaluator in its.evaluate
@@ -205,6 +217,8 @@ class _Rehearsal:
         }
         if "images" in short:  # a share of a few images would be none
             short["images"] = 1.0
+        if "cost_size" in short:
+            short["cost_size"] = [*map(min, short["cost_size"], COSTS)]
         stand_ins = self._base / "stand-ins"
         if short.get("weights"):
             short["weights"] = str(stand_ins / f"{self.slug}-{name}.safetensors")
@@ -214,20 +228,36 @@ class _Rehearsal:
 
     def _benchmark(self, benchmark: Benchmark) -> Benchmark:
         runs = dict.fromkeys(self._other(name) for name in benchmark.runs)
-        seconds = min(benchmark.seconds, SECONDS)
-        changed = {"runs": tuple(runs), "seconds": seconds, "batch_size": None, "threads": None}
+        infers = benchmark.kind == "forward" and not benchmark.backward
+        changed = {
+            "runs": tuple(runs),
+            "seconds": min(benchmark.seconds, SECONDS),
+            "batch_size": 1 if infers else None,  # else that of the runs
+            "threads": None,
+        }
         return benchmark.model_copy(update=changed)
 
     def _table(self, table: Table) -> Table:
-        return table.model_copy(
-            update={"rows": tuple(self._row(row) for row in table.rows), "headline": True}
-        )
+        changed = {
+            "metrics": {key: self._metric(one) for key, one in table.metrics.items()},
+            "rows": tuple(self._row(row) for row in table.rows),
+            "headline": True,
+        }
+        return table.model_copy(update=changed)
+
+    def _metric(self, metric: Metric) -> Metric:
+        if metric.evaluator is None:
+            return metric
+        return metric.model_copy(update={"evaluator": self._alike[metric.evaluator]})
 
     def _row(self, row: Row) -> Row:
-        if row.run is None:
-            return row
-        runs = {column: self._other(name) for column, name in row.runs.items()}
-        return row.model_copy(update={"run": self._other(row.run), "runs": runs})
+        changed: Json = {
+            "evaluators": {key: self._alike[name] for key, name in row.evaluators.items()},
+            "runs": {column: self._other(name) for column, name in row.runs.items()},
+        }
+        if row.run is not None:
+            changed["run"] = self._other(row.run)
+        return row.model_copy(update=changed)
 
 
 def _processors() -> int:
@@ -271,7 +301,16 @@ def _evaluator(evaluator: Evaluator) -> Evaluator:
     return result
 
 
-# --- which runs are alike -----------------------------------------------------------------------
+# --- what is alike ------------------------------------------------------------------------------
+
+
+def evaluators_alike(paper: Paper) -> dict[str, str]:
+    """Return for each evaluator the first one that does the same in a rehearsal."""
+    first: dict[str, str] = {}
+    return {
+        name: first.setdefault(digest_of(_evaluator(one).model_dump(mode="json")), name)
+        for name, one in paper.evaluators.items()
+    }
 
 
 def representatives(project: Project) -> dict[tuple[str, str], str]:

@@ -118,6 +118,8 @@ def _measured(project: Project, table: str, row: str, run: str, by: str) -> Line
         metric["metric"]: metric["value"] for record in records for metric in record["runs"][name]
     }
     million, speed = values.get("params_m"), values.get("images_per_second")
+    sizes = [record["batch_sizes"] for record in records if "batch_sizes" in record]
+    batch = sizes[-1][name] if sizes else project.run(slug, name).batch_size
     return Line(
         table,
         row,
@@ -126,7 +128,7 @@ def _measured(project: Project, table: str, row: str, run: str, by: str) -> Line
         "passed" if all(same) else "stale",
         million and million * 1e6,
         values.get("train_memory_mb", values.get("test_memory_mb")),
-        speed and round(project.run(slug, name).batch_size / speed, 3),
+        speed and round(batch / speed, 3),
     )
 
 

@@ -10,21 +10,17 @@ from pathlib import Path
 
 import open_clip
 import safetensors.torch
-import timm
 import torch
 from tokenizers import ByteLevelBPETokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from reprise.config import Run
+from reprise import registry
 from reprise.errors import ConfigError
 from reprise.files import write_atomic
 from reprise.locks import hold
-from reprise.papers import deit3, litv2
-from reprise.plan import RunJob
+from reprise.plan import RunJob, split_run
 from reprise.rehearsal.drawn import WORDS
-from reprise.settings.deit3 import Settings as RecipeSettings
-from reprise.settings.litv2 import Settings as LITv2Settings
 from reprise.training.run import training_data
 
 GPT2_WORDS, END = 50257, "<|endoftext|>"
@@ -44,13 +40,24 @@ def make(job: RunJob) -> None:
     weights = job.run.objective.get("weights")
     if weights is None:
         return
-    if job.run.method not in MODELS:
-        raise ConfigError(
-            f"{job.key}: no stand-in for weights of method {job.run.method!r}; there are those of "
-            f"{', '.join(sorted(MODELS))}: add one to reprise.rehearsal.stand_ins"
-        )
-    classes = len(training_data(job).classes)
-    _once(Path(weights), lambda file: _save(file, MODELS[job.run.method](job.run, classes)))
+    make_weights = LIBRARIES.get(job.run.method, _released)
+    _once(Path(weights), lambda file: _save(file, make_weights(job)))
+
+
+def discard(job: RunJob) -> None:
+    """Delete the weights that stood in for a run's own, unless another run uses its model.
+
+    Whatever uses a model builds it first, from its released weights. Language models are shared.
+    """
+    weights = job.run.objective.get("weights")
+    used = {
+        split_run(slug, other)
+        for slug, paper in job.project.papers.items()
+        for run in paper.runs.values()
+        for other in run.uses.values()
+    }
+    if weights is not None and (job.slug, job.name) not in used:
+        Path(weights).unlink(missing_ok=True)
 
 
 def _once(target: Path, write: Callable[[Path], None]) -> None:
@@ -65,35 +72,33 @@ def _save(file: Path, weights: dict[str, Tensor]) -> None:
     write_atomic(file, safetensors.torch.save(made))
 
 
-# --- models by method ---------------------------------------------------------------------------
+# --- models of methods ---------------------------------------------------------------------------
 
 
-def _deit3(run: Run, classes: int) -> dict[str, Tensor]:
-    """Return a classifier's weights under the authors' names: gamma_1 and gamma_2 in a block."""
-    recipe = RecipeSettings.model_validate({**run.objective, "weights": None})
-    args = deit3.architecture(run.model.args, recipe)
-    model: nn.Module = timm.create_model(run.model.name, num_classes=classes, **args)
-    return {
-        name.replace("ls1.gamma", "gamma_1").replace("ls2.gamma", "gamma_2"): value
-        for name, value in model.state_dict().items()
-    }
+def _released(job: RunJob) -> dict[str, Tensor]:
+    """Return a classifier's random weights under timm's names, built as its own method builds it.
+
+    Raises ConfigError for a method whose models are no classifiers of timm.
+    """
+    run = job.run.model_copy(update={"objective": {**job.run.objective, "weights": None}})
+    made = registry.load("method", run.method).build(run, training_data(job))
+    encoder, head = made.encoder, getattr(made, "head", None)
+    place = getattr(encoder, "pretrained_cfg", {}).get("classifier")
+    if head is None or not isinstance(place, str):
+        raise ConfigError(
+            f"{job.key}: no stand-in for weights of method {run.method!r}, whose model is no "
+            "classifier of timm: add one to LIBRARIES in reprise.rehearsal.stand_ins"
+        )
+    classifier = {f"{place}.{name}": value for name, value in head.state_dict().items()}
+    return {**encoder.state_dict(), **classifier}
 
 
-def _litv2(run: Run, classes: int) -> dict[str, Tensor]:
-    """Return a classifier's weights under timm's names, as `reprise convert litv2` writes them."""
-    settings = LITv2Settings.model_validate({**run.objective, "weights": None})
-    return dict(litv2.network(run, settings, classes).state_dict())
+def _clip(job: RunJob) -> dict[str, Tensor]:
+    return dict(open_clip.create_model(job.run.model.name).state_dict())
 
 
-def _clip(run: Run, classes: int) -> dict[str, Tensor]:
-    return dict(open_clip.create_model(run.model.name).state_dict())
-
-
-MODELS: dict[str, Callable[[Run, int], dict[str, Tensor]]] = {
-    "clip": _clip,
-    "deit3": _deit3,
-    "litv2": _litv2,
-}
+# Methods whose models come whole from a library, and cannot be built without weights.
+LIBRARIES: dict[str, Callable[[RunJob], dict[str, Tensor]]] = {"clip": _clip}
 
 
 def _gpt2(folder: Path) -> None:
