@@ -51,6 +51,7 @@ quick: setup  ## the same steps at scale smoke: seconds each, its numbers mean n
 
 test: setup  ## run all tests
 	@$(BIN)/python -m pytest -n 2 tests/unit tests/golden
+	@$(BIN)/python -m pytest -n 2 -m quick tests/drills
 	@$(BIN)/python -m pytest tests/workflow
 
 drills: setup  ## break things on purpose and see that results survive (docs/drills.md)

@@ -2,21 +2,21 @@
 
 import ctypes
 import hashlib
-import multiprocessing.util
+import multiprocessing
 import os
 import random
 import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from limits import SLOWNESS
 from tiny import TinyMethod, photos
 from torch import Tensor
 
@@ -29,7 +29,9 @@ from reprise.training.seeding import Key
 
 STEPS = 40
 CAPABILITIES_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3: two words of each of three sets
-FEW_SECONDS = 20.0
+# Torch's threads do not come along into a fork, and a computation there may wait for them for ever.
+# So what is made to end is forked from a process that has imported all this and computed nothing.
+AFRESH = multiprocessing.get_context("forkserver")
 
 
 def make_fit(
@@ -84,44 +86,38 @@ def _add(sha: "hashlib._Hash", value: Any) -> None:
         sha.update(repr(value).encode())
 
 
-def started(work: Callable[[], object]) -> int:
-    """Do some work in a forked process, which has torch already; return its pid.
+def started(work: Callable[..., object], *given: Any) -> BaseProcess:
+    """Do some work, a function of a module, in a process that has not computed anything yet.
 
     It ends with 0, 1 after an error, or as the work ends it, and waits for its own processes first
     as an interpreter does.
     """
-    child = os.fork()
-    if child:
-        return child
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    code = 1
-    try:
-        work()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        multiprocessing.util._exit_function()
-        sys.stderr.flush()
-        os._exit(code)
+    with pytest.MonkeyPatch.context() as patch:  # what the server imports before it forks
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        AFRESH.set_forkserver_preload([__name__])
+        forkserver.ensure_running()
+    how = multiprocessing.get_start_method()
+    process = AFRESH.Process(target=_work, args=(how, work, *given))
+    process.start()
+    return process
 
 
-def ended(child: int, seconds: float = FEW_SECONDS) -> int:
+def _work(how: str, work: Callable[..., object], *given: Any) -> None:
+    multiprocessing.set_start_method(how, force=True)  # its own processes start as anywhere else
+    torch.set_num_threads(1)
+    work(*given)
+
+
+def ended(process: BaseProcess) -> int:
     """Wait for a process; return its exit code, or minus the signal that ended it."""
-    until = time.monotonic() + seconds * SLOWNESS
-    while time.monotonic() < until:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    pytest.fail(f"a process had not ended after {seconds:.0f} s")
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
 
 
-def forked(work: Callable[[], object], seconds: float = FEW_SECONDS) -> int:
-    """Do some work in a forked process; return its exit code, or minus the signal's number."""
-    return ended(started(work), seconds)
+def afresh(work: Callable[..., object], *given: Any) -> int:
+    """Do some work in a process of its own; return its exit code, or minus the signal's number."""
+    return ended(started(work, *given))
 
 
 def drop_privileges() -> None:
@@ -145,3 +141,14 @@ def killed_in(fit: Fit, step: int, where: str) -> None:
         return real(*given)
 
     setattr(fit, where, deadly)
+
+
+def saved_after(fit: Fit, steps: Container[int]) -> None:
+    """Have a fit save its state after these steps alone, whatever the clock says."""
+    real = fit._pause
+
+    def pause(signals: Any) -> None:
+        fit._saved_at = -1e9 if fit.state.step in steps else time.monotonic()
+        real(signals)
+
+    setattr(fit, "_pause", pause)  # noqa: B010

@@ -3,17 +3,17 @@
 import random
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny_recipes
-from drill import fingerprint, forked, killed_in, make_fit
+from drill import afresh, fingerprint, killed_in, make_fit, saved_after
 from PIL import Image
 from torch import Tensor
 
 from reprise.data.base import Derived, ImageSet, load, prepare
 from reprise.errors import DataError
-from reprise.training import loop
 from reprise.training import run as training_run
 
 pytestmark = pytest.mark.quick
@@ -63,10 +63,14 @@ def photographs(root: Path, bad: int) -> None:
                 bad -= 1
 
 
-def test_bad_photographs_are_counted_and_the_order_is_kept_over_kills(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+def run_to_step_20(folder: Path, data: Path, args: dict[str, Any]) -> None:
+    fit = make_fit(folder, data=Grey(load("image_folder", "train", data, args)))
+    saved_after(fit, range(20))
+    killed_in(fit, 20, "_log")
+    fit.run()
+
+
+def test_bad_photographs_are_counted_and_the_order_is_kept_over_kills(tmp_path: Path) -> None:
     root = tmp_path / "photographs"
     photographs(root, bad=3)
     args = {"root": str(root), "size": 8, "most_corrupt": 0.03}
@@ -78,12 +82,7 @@ def test_bad_photographs_are_counted_and_the_order_is_kept_over_kills(
     straight = make_fit(tmp_path / "straight", data=data)
     straight.run()
 
-    def stopped() -> None:
-        fit = make_fit(tmp_path / "cut", data=data)
-        killed_in(fit, 20, "_log")
-        fit.run()
-
-    assert forked(stopped) == -signal.SIGKILL
+    assert afresh(run_to_step_20, tmp_path / "cut", tmp_path / "data", args) == -signal.SIGKILL
     again = prepare("image_folder", tmp_path / "again", args, lambda _: None)
     assert (again / "manifest.json").read_bytes() == (folder / "manifest.json").read_bytes()
     anew = Grey(load("image_folder", "train", tmp_path / "again", args))

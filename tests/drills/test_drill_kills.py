@@ -5,20 +5,22 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from drill import STEPS, die, fingerprint, forked, killed_in, make_fit
+from drill import STEPS, afresh, die, fingerprint, killed_in, make_fit, saved_after
 
 from reprise.errors import Interrupted, RepriseError
-from reprise.training import checkpoint, loop
+from reprise.training import checkpoint
 
 pytestmark = pytest.mark.quick
 
 KILLS = 20
+SAVES = range(0, STEPS, 3)
 OFFSETS = 48  # and one kill before the file has its name, one after
 
 
@@ -30,17 +32,22 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 # ---- 1. kill -9 at twenty random steps ----
+def run_until(folder: Path, step: int, where: str, workers: int, saves: Container[int]) -> None:
+    fit = make_fit(folder, workers=workers)
+    saved_after(fit, saves)
+    killed_in(fit, step, where)
+    fit.run()
+
+
 @pytest.mark.parametrize("workers", [(0,), (2,), (0, 1, 2)], ids=str)
 def test_twenty_kills_change_nothing(
-    tmp_path: Path, straight: str, monkeypatch: pytest.MonkeyPatch, workers: tuple[int, ...]
+    tmp_path: Path, straight: str, workers: tuple[int, ...]
 ) -> None:
     """Before the gradients of a step or after its weights moved; workers may change on the way."""
     chance = random.Random(sum(workers))
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.03)
     for number, step in enumerate(sorted(chance.sample(range(1, STEPS), KILLS))):
-        fit = make_fit(tmp_path, workers=workers[number % len(workers)])
-        killed_in(fit, step, chance.choice(["_backward", "_log"]))
-        assert forked(fit.run) == -signal.SIGKILL
+        where, own = chance.choice(["_backward", "_log"]), workers[number % len(workers)]
+        assert afresh(run_until, tmp_path, step, where, own, SAVES) == -signal.SIGKILL
     last = make_fit(tmp_path, workers=workers[-1])
     assert last.run().resumed > 0
     assert fingerprint(last) == straight
@@ -88,15 +95,12 @@ def save_up_to_the_name(folder: Path, named: bool) -> None:
 def test_fifty_kills_while_writing_never_leave_a_part_under_the_name(tmp_path: Path) -> None:
     first = tmp_path / "first"
     size = checkpoint.save(first, 1, state(1)).stat().st_size
-    deaths: list[tuple[int, Callable[[Path], None]]] = [
-        (1, lambda folder, at=offset: save_up_to(folder, at))
-        for offset in (number * (size - 1) // (OFFSETS - 1) for number in range(OFFSETS))
-    ]
-    deaths.append((1, lambda folder: save_up_to_the_name(folder, named=False)))
-    deaths.append((2, lambda folder: save_up_to_the_name(folder, named=True)))
-    for number, (newest, work) in enumerate(deaths):
+    offsets = (number * (size - 1) // (OFFSETS - 1) for number in range(OFFSETS))
+    deaths: list[tuple[int, Callable[..., None], int]] = [(1, save_up_to, at) for at in offsets]
+    deaths += [(1, save_up_to_the_name, False), (2, save_up_to_the_name, True)]
+    for number, (newest, work, where) in enumerate(deaths):
         folder = shutil.copytree(first, tmp_path / str(number))
-        assert forked(lambda work=work, folder=folder: work(folder)) == -signal.SIGKILL
+        assert afresh(work, folder, where) == -signal.SIGKILL
         assert len(list(folder.glob("step-*.pt"))) == newest
         for path in folder.glob("step-*.pt"):
             assert checkpoint.digest_of_file(path) == path.with_suffix(".sha256").read_text()
@@ -113,16 +117,7 @@ def test_fifty_kills_while_writing_never_leave_a_part_under_the_name(tmp_path: P
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The state folder of a fit that was killed in step 30, with its two checkpoints."""
     folder = tmp_path_factory.mktemp("stopped")
-    fit = make_fit(folder)
-    real = fit._pause
-
-    def save_often(signals: Any) -> None:
-        fit._saved_at = -1e9 if fit.state.step in (12, 24) else fit._saved_at
-        real(signals)
-
-    setattr(fit, "_pause", save_often)  # noqa: B010
-    killed_in(fit, 30, "_log")
-    assert forked(fit.run) == -signal.SIGKILL
+    assert afresh(run_until, folder, 30, "_log", 0, (12, 24)) == -signal.SIGKILL
     assert [path.name for path in sorted(folder.glob("*.pt"))] == [
         "step-000000012.pt",
         "step-000000024.pt",
@@ -164,26 +159,27 @@ def test_damage_is_found_named_and_passed_over(
 
 
 # ---- 5. a signal that asks to stop ----
+def signalled(folder: Path, number: int) -> None:
+    fit = make_fit(folder, workers=2)
+    real = fit._backward
+
+    def backward(*given: Any) -> Any:
+        if fit.state.step == 17:
+            os.kill(os.getpid(), number)
+        return real(*given)
+
+    setattr(fit, "_backward", backward)  # noqa: B010
+    try:
+        fit.run()
+    except Interrupted as stop:
+        sys.exit(stop.exit_code)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_at_the_step_boundary_and_asks_to_be_started_again(
     tmp_path: Path, straight: str, number: int
 ) -> None:
-    def work() -> None:
-        fit = make_fit(tmp_path, workers=2)
-        real = fit._backward
-
-        def signalled(*given: Any) -> Any:
-            if fit.state.step == 17:
-                os.kill(os.getpid(), number)
-            return real(*given)
-
-        setattr(fit, "_backward", signalled)  # noqa: B010
-        try:
-            fit.run()
-        except Interrupted as stop:
-            os._exit(stop.exit_code)
-
-    assert forked(work) == os.EX_TEMPFAIL
+    assert afresh(signalled, tmp_path, number) == os.EX_TEMPFAIL
     saved = checkpoint.load_newest(tmp_path)
     assert saved is not None
     assert saved["step"] == 18  # the step in which the signal came is finished

@@ -14,6 +14,7 @@ rule report:
     params:
         digest=shown_digest(),
         scale=SCALE,
+    priority: 1  # before MLflow: where that fails, what comes later is not built
     resources:
         launcher=LAUNCHER,
     message:
