@@ -1,4 +1,4 @@
-"""Random weights in place of released ones: same architectures, same layouts of files.
+"""Random weights in place of released ones: same architectures, under their libraries' names.
 
 They are made on the spot, so nothing is downloaded. What a hub or a server would do is not
 rehearsed, nor what a released file holds besides.
