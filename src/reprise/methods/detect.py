@@ -144,7 +144,7 @@ class Detect(Method):
         """Return what torchvision's detector says: losses of ``targets``, else what it finds.
 
         Of what reads regions off maps torchvision has, for a GPU, a fast form whose gradients are
-        added up in any order, and one in order that compiles for minutes.
+        added up in any order, and one in order that is compiled for new numbers of boxes.
         """
         with any_order(self.has_masks and images[0].is_cuda):
             return self.detector(images, targets)
