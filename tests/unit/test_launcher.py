@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -48,7 +49,6 @@ def server(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     )
     while not Path(address).exists():
         time.sleep(0.02)
-    time.sleep(0.1)  # from its name to its listening
     yield address, process
     process.kill()
     process.wait()
@@ -81,6 +81,18 @@ def test_its_exit_code_is_passed_on_and_a_kill_is_a_failure(
     ends = [ask(server[0], verb, "75", folder=tmp_path) for verb in ("train", "die")]
     assert ends[0].wait(timeout=20) == 75
     assert ends[1].wait(timeout=20) not in (0, 75)
+
+
+def test_both_numbers_of_a_verb_may_come_at_once(tmp_path: Path) -> None:
+    address = str(tmp_path / "warm")
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(address)
+        door.listen()
+        asked = ask(address, "train", folder=tmp_path)
+        link, _ = door.accept()
+        with link:
+            link.sendall((1234567).to_bytes(8) + (75).to_bytes(8))
+            assert asked.wait(timeout=20) == 75
 
 
 def test_verbs_run_side_by_side(

@@ -26,6 +26,7 @@ LIBRARIES = (
     *("torch.utils.data", "torch.utils.flop_counter", "torchvision", "timm", "timm.optim"),
     *("timm.scheduler", "transformers.models.gpt2.modeling_gpt2", "open_clip"),
 )
+NUMBER = 8  # bytes of each number that is told
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -38,10 +39,16 @@ def ask(address: str, arguments: list[str]) -> int:
         except OSError:  # nobody serves, or no longer
             os.execv(sys.executable, [sys.executable, "-m", "reprise", *arguments])  # noqa: S606
         told = json.dumps([arguments, os.getcwd(), dict(os.environ)]).encode()  # noqa: PTH109
-        socket.send_fds(link, [len(told).to_bytes(8)], [0, 1, 2])
+        socket.send_fds(link, [len(told).to_bytes(NUMBER)], [0, 1, 2])
         link.sendall(told)
-        pass_signals_to(int(link.recv(16) or b"0"))
-        return int(link.recv(16) or b"1")  # nothing: the process that served it has died
+        pass_signals_to(told_number(link, otherwise=0))
+        return told_number(link, otherwise=1)  # nothing: the process that served it has died
+
+
+def told_number(link: socket.socket, otherwise: int) -> int:
+    """Read one number; those of a verb that ends at once may lie there together."""
+    told = link.recv(NUMBER, socket.MSG_WAITALL)
+    return int.from_bytes(told) if len(told) == NUMBER else otherwise
 
 
 def pass_signals_to(pid: int) -> None:
@@ -60,8 +67,9 @@ def pass_signals_to(pid: int) -> None:
 def serve(address: str, *ours: str) -> None:
     """Import everything, then fork for all who ask, until standard input ends."""
     with socket.socket(socket.AF_UNIX) as door:
-        door.bind(address)
+        door.bind(f"{address}.new")
         door.listen(128)  # who asks meanwhile, waits
+        os.rename(f"{address}.new", address)  # noqa: PTH104 - who finds it is listened to
         for module in (*LIBRARIES, *ours):
             importlib.import_module(module)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the driver, which ends us
@@ -77,7 +85,7 @@ def serve(address: str, *ours: str) -> None:
 
 def answer(link: socket.socket) -> None:
     """Run a verb in a child; tell who asked its number, and in the end how it ended."""
-    length, streams, _, _ = socket.recv_fds(link, 8, 3)
+    length, streams, _, _ = socket.recv_fds(link, NUMBER, 3)
     told = b""
     while len(told) < int.from_bytes(length):
         told += link.recv(1 << 20)
@@ -89,10 +97,10 @@ def answer(link: socket.socket) -> None:
     for stream in streams:
         os.close(stream)
     with contextlib.suppress(BrokenPipeError):
-        link.sendall(str(child).encode())
+        link.sendall(child.to_bytes(NUMBER))
     _, status = os.waitpid(child, 0)
     with contextlib.suppress(BrokenPipeError):  # who asked was killed
-        link.sendall(str(os.waitstatus_to_exitcode(status) % 256).encode())
+        link.sendall((os.waitstatus_to_exitcode(status) % 256).to_bytes(NUMBER))
     os._exit(0)
 
 

@@ -101,7 +101,8 @@ def _counts(manifest: Json, args: dict[str, Any], known: Data | None) -> tuple[d
     if made:
         return made, "settings"
     if known is not None and known.splits:
-        return dict(known.splits), "catalogue"
+        asked = args.get("splits", known.splits)
+        return {name: known.splits[name] for name in asked}, "catalogue"
     return {}, "not known"
 
 
