@@ -34,6 +34,7 @@ PLUMBING = frozenset(
 )
 
 EQUAL = "equal_sources.yaml"  # changes of source files that no result depends on
+ABSENT = "absent"  # in that list: what was no file
 
 
 def digest_of(value: Any) -> str:
@@ -99,12 +100,15 @@ def sources(*modules: str) -> list[Path]:
 def digest_of_sources(files: Iterable[Path]) -> str:
     """Return one digest of source files, by their place in the package and their content."""
     package = Path(__file__).parent
-    names = {str(path.relative_to(package)): path for path in files}
-    return digest_of({name: as_before(name, digest_of_file(path)) for name, path in names.items()})
+    named = [(str(path.relative_to(package)), path) for path in files]
+    digests = {name: as_before(name, digest_of_file(path)) for name, path in named}
+    return digest_of({name: one for name, one in digests.items() if one != ABSENT})
 
 
 def as_before(name: str, digest: str) -> str:
     """Return the digest of the oldest content of a source file that computes the same.
+
+    `ABSENT` where there was no such file, and nothing else of it is used than before.
 
     ``name`` is its place in the package, ``digest`` its content's. See `equal_sources.yaml`.
     """

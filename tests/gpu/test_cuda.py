@@ -18,11 +18,14 @@ from torch import Tensor, nn
 from reprise.captions import java
 from reprise.config import Project, load_project
 from reprise.data import verbs
+from reprise.data.three_augment import recipe_augment
 from reprise.errors import Interrupted
 from reprise.models.hilo import HiLo
 from reprise.plan import RunJob
+from reprise.settings.deit3_augment import RecipeAugment
 from reprise.training import loop
 from reprise.training.run import train
+from reprise.training.seeding import BLOCK, Draws, Key
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 REPOSITORY = Path(__file__).parents[2]
@@ -78,6 +81,13 @@ def test_a_model_computes_on_a_gpu_what_it_does_on_a_processor(name: str) -> Non
     x = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         assert relative(model.cuda()(x.cuda()), model.cpu().double()(x.double())) < 1e-4
+
+
+def test_pillow_augments_by_several_processes_what_it_does_by_one() -> None:
+    settings = RecipeAugment(size=24, backend="pil", policy="rand", jitter=0)
+    pixels, draws = torch.rand(4 * BLOCK, 3, 28, 28), Draws(Key(("test",)), 4 * BLOCK)
+    found = recipe_augment(pixels.cuda(), settings, draws)
+    assert torch.equal(found.cpu(), recipe_augment(pixels, settings, draws))
 
 
 @pytest.fixture(scope="module")

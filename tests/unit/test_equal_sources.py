@@ -72,3 +72,23 @@ def test_a_digest_of_sources_sees_through_the_list(
     finally:
         monkeypatch.undo()
         provenance._earlier.cache_clear()
+
+
+def test_a_file_that_is_new_and_listed_is_in_no_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    old, new = tmp_path / "a.py", tmp_path / "b.py"
+    old.write_text("x = 1\n")
+    new.write_text("y = 2\n")
+    entry = {"file": "b.py", "was": provenance.ABSENT, "is": provenance.digest_of_file(new)}
+    (tmp_path / provenance.EQUAL).write_text(yaml.safe_dump([entry]))
+    provenance._earlier.cache_clear()
+    try:
+        alone = provenance.digest_of_sources([old])
+        assert provenance.digest_of_sources([old, new]) == alone
+        new.write_text("y = 3\n")
+        assert provenance.digest_of_sources([old, new]) != alone
+    finally:
+        monkeypatch.undo()
+        provenance._earlier.cache_clear()

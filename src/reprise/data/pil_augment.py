@@ -4,6 +4,8 @@ This is what such recipes are trained with, 8-bit rounding included. Beside crop
 3-Augment (``auto_augment='3a'``) and RandAugment; simple random crop is torchvision's. Where
 timm's defaults are not the paper's (colour jitter 0.4, bilinear), the paper's are given here.
 
+On a GPU, several processes share the blocks of a batch.
+
 The libraries draw from the global generators of Python, NumPy and torch. Those are seeded for each
 block of samples and left as they were found: what a sample meets is a function of the key and its
 place in the batch alone, and nothing else that draws from them notices.
@@ -11,8 +13,8 @@ place in the batch alone, and nothing else that draws from them notices.
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from typing import cast
 
 import numpy as np
@@ -25,6 +27,7 @@ from timm.data.transforms_factory import transforms_imagenet_train
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, RandomCrop, RandomHorizontalFlip, Resize
 
+from reprise.data.pil_processes import Bytes, Crew, cores
 from reprise.errors import ConfigError
 from reprise.settings.deit3_augment import RecipeAugment
 from reprise.training.seeding import BLOCK, Draws, Key, on_block
@@ -44,17 +47,50 @@ def augment(pixels: Tensor, settings: RecipeAugment, draws: Draws) -> Tensor:
     images = (pixels * 255).round_().byte().permute(0, 2, 3, 1).squeeze(3).cpu().numpy()
     # Pillow wants each image's rows in one piece.
     images = np.ascontiguousarray(images)
-    done = np.empty((len(images), settings.size, settings.size, *images.shape[3:]), np.uint8)
-    with kept_generators():
-        for first in range(0, len(images), BLOCK):
-            seed(draws.key.fold("pil", (draws.start + first) // BLOCK))
-            for number in range(first, min(first + BLOCK, len(images))):
-                image = Image.fromarray(images[number])
-                for step in steps:
-                    image = step(image)
-                done[number] = np.asarray(image)
+    size = (len(images), settings.size, settings.size, *images.shape[3:])
+    first = draws.start // BLOCK
+    keys = [draws.key.fold("pil", first + n) for n in range(-(-len(images) // BLOCK))]
+    processes = helpers(pixels, len(keys))
+    if processes > 1:
+        done = crew(settings, images.shape, size, processes).run(images, keys)
+    else:
+        done = np.empty(size, np.uint8)
+        with kept_generators():
+            for number, key in enumerate(keys):
+                augment_block(steps, images, done, number * BLOCK, key)
     found = torch.from_numpy(done).view(*done.shape[:3], -1).permute(0, 3, 1, 2)
     return found.to(pixels.device, torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+def augment_block(steps: Sequence[Step], images: Bytes, done: Bytes, first: int, key: Key) -> None:
+    """Augment a block of images uint8 [B, H, W(, C)], from number ``first`` on, into ``done``."""
+    seed(key)
+    for number in range(first, min(first + BLOCK, len(images))):
+        image = Image.fromarray(images[number])
+        for step in steps:
+            image = step(image)
+        done[number] = np.asarray(image)
+
+
+def helpers(pixels: Tensor, blocks: int) -> int:
+    """Return how many processes augment: beside a GPU cores are idle, else other jobs have them."""
+    return min(cores(), blocks) if pixels.is_cuda else 1
+
+
+_crews: dict[tuple[object, ...], Crew] = {}
+
+
+def crew(
+    settings: RecipeAugment, images: tuple[int, ...], done: tuple[int, ...], processes: int
+) -> Crew:
+    """Return the processes for batches of a shape; those for another one end."""
+    wanted = settings, images, processes
+    if wanted not in _crews:
+        while _crews:
+            _crews.popitem()[1].close()
+        steps = pipeline(settings, images[3] if len(images) > 3 else 1)
+        _crews[wanted] = Crew(partial(augment_block, steps), images, done, processes)
+    return _crews[wanted]
 
 
 @lru_cache(maxsize=8)
