@@ -1,5 +1,6 @@
 """The process that forks for verbs, with a few lines in place of our package."""
 
+import inspect
 import os
 import signal
 import socket
@@ -141,3 +142,11 @@ def test_of_ours_nothing_is_imported_ahead() -> None:
         [sys.executable, "-c", program, WARM], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip().endswith("[]")
+
+
+def test_snakemake_has_the_limit_of_rate_that_is_dropped() -> None:
+    """Else `drop_rate_limit` of the workflow would set what nobody reads."""
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
+    assert "self.job_rate_limiter = " in inspect.getsource(JobScheduler.__init__)
+    assert "self.job_rate_limiter is None" in inspect.getsource(JobScheduler.job_selector)
