@@ -7,7 +7,7 @@ or two seeds has no interval.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ FEWEST_TO_RESAMPLE = 6
 RESAMPLES = 2000  # for metrics without a closed form
 SINGLE = "a single measurement"
 POWER = 0.8  # with which a test shall find an effect
+# Units of what cannot be negative; a percentage cannot be above 100 either.
+FROM_ZERO = ("points", "images/s", "maps/s", "MB", "GB", "G", "M", "M/image", "s", "x", "x CAN")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,17 @@ def estimate(name: str, ours: Sequence[Statistics], against: Sequence[Statistics
     low, high = _over_images_exactly(name, ours, against) or _over_images(name, ours, against)
     what = "test images" if per_image else "repeated measurements"
     return Estimate(value, low, high, f"{what}, {of_seeds}")
+
+
+def within_range(found: Estimate, unit: str) -> Estimate:
+    """Return an estimate of a metric, not of a difference, without values that it cannot have.
+
+    The truth is none of them, so the interval holds it as often as before.
+    """
+    if found.low is None or found.high is None or unit not in ("%", *FROM_ZERO):
+        return found
+    high = min(found.high, 100.0) if unit == "%" else found.high
+    return replace(found, low=max(found.low, 0.0), high=high)
 
 
 def _per_seed(

@@ -150,10 +150,8 @@ def _readme(project: Project) -> str:
     lines = [
         f"# Reference results, scale {scale.scale}",
         "",
-        f"{scale.about}. Headline rows have seeds {', '.join(map(str, scale.seeds))}, sweep rows "
-        f"seed {scale.seeds[0]}. Written by `python -m reprise snapshot --scale {scale.scale}` "
-        f"after `snakemake --cores all reference --config scale={scale.scale}`, never by hand; "
-        "each paper's README says on which machine.",
+        f"{scale.about}. {_what_ran(project)}, never by hand; each paper's README says on which "
+        "machine.",
         "",
         "| paper | table | files |",
         "|---|---|---|",
@@ -171,6 +169,22 @@ def _readme(project: Project) -> str:
             )
             lines.append(f"| {slug} | Claims and verdicts | {files}{runs} |")
     return "\n".join(lines) + "\n"
+
+
+def _what_ran(project: Project) -> str:
+    """Return in words which seeds there are, if any, and what wrote the tables."""
+    scale = project.scale
+    command = f"python -m reprise snapshot --scale {scale.scale}"
+    if not any((job.folder / "meta.json").is_file() for job in run_jobs(project) if job.run.steps):
+        return (
+            "Counts, speed and memory alone: at this scale nothing was trained, so there is no "
+            f"score. Written by `{command} --partial` after single benchmarks"
+        )
+    return (
+        f"Headline rows have seeds {', '.join(map(str, scale.seeds))}, sweep rows seed "
+        f"{scale.seeds[0]}. Written by `{command}` after `snakemake --cores all reference "
+        f"--config scale={scale.scale}`"
+    )
 
 
 def cells(job: TableJob) -> dict[tuple[str, str], Json]:

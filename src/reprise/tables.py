@@ -103,7 +103,12 @@ def _rows(job: TableJob) -> list[Json]:
         against = {} if baseline is None or reading is baseline else baseline
         cells = {
             key: {
-                **_cell(printed.get((row.published or "", key)), reading[key], against.get(key)),
+                **_cell(
+                    table.metrics[key].unit,
+                    printed.get((row.published or "", key)),
+                    reading[key],
+                    against.get(key),
+                ),
                 "against_print": agreement.of_cell(job, row, key, reading[key], printed),
             }
             for key in table.metrics
@@ -120,8 +125,10 @@ def _rows(job: TableJob) -> list[Json]:
     return rows
 
 
-def _cell(number: published.Published | None, ours: Reading, base: Reading | None) -> Json:
-    estimate = _estimate(ours.measured)
+def _cell(
+    unit: str, number: published.Published | None, ours: Reading, base: Reading | None
+) -> Json:
+    estimate = _estimate(ours.measured, unit)
     gain = _gain(ours.measured, base.measured) if base else None
     return {
         "published": asdict(number) if number else None,
@@ -136,11 +143,12 @@ def _cell(number: published.Published | None, ours: Reading, base: Reading | Non
     }
 
 
-def _estimate(measured: Mapping[int, Measured]) -> Estimate | None:
+def _estimate(measured: Mapping[int, Measured], unit: str) -> Estimate | None:
     if not measured:
         return None
     first = next(iter(measured.values()))
-    return intervals.estimate(first.reduce, [one.statistics for one in measured.values()])
+    found = intervals.estimate(first.reduce, [one.statistics for one in measured.values()])
+    return intervals.within_range(found, unit)
 
 
 def _gain(ours: Mapping[int, Measured], base: Mapping[int, Measured]) -> Estimate | None:

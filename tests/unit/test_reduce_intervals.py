@@ -179,6 +179,18 @@ def test_a_single_measurement_has_no_interval(name: str) -> None:
     assert (gain.low, gain.high, gain.kind) == (None, None, "a single measurement")
 
 
+@pytest.mark.parametrize(
+    ("unit", "ends"),
+    [("%", (0.0, 100.0)), ("s", (0.0, 160.0)), ("images/s", (0.0, 160.0)), ("", (-20.0, 160.0))],
+)
+def test_no_interval_goes_beyond_what_can_be(unit: str, ends: tuple[float, float]) -> None:
+    wide = intervals.Estimate(70.0, -20.0, 160.0, "t over 3 seeds")
+    found = intervals.within_range(wide, unit)
+    assert (found.low, found.high, found.value, found.kind) == (*ends, 70.0, wide.kind)
+    alone = intervals.Estimate(70.0, None, None, intervals.SINGLE)
+    assert intervals.within_range(alone, unit) == alone
+
+
 def test_three_single_measurements_give_a_t_interval() -> None:
     made = intervals.estimate("mean", [np.array([value]) for value in (12.0, 12.5, 14.0)])
     expected = stats.t.interval(

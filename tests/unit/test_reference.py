@@ -51,6 +51,15 @@ def test_snapshot_holds_every_number_with_the_commands_that_make_it(project):
     assert "  - `python -m reprise evaluate toy/swept --seed 0`" in markdown
 
 
+def test_a_reference_of_counts_alone_says_that_nothing_was_trained(project):
+    for job in run_jobs(project.for_reference()):
+        (job.folder / "meta.json").unlink()
+    said = reference._what_ran(project)
+    assert "nothing was trained" in said
+    assert "snapshot --scale tiny --partial" in said
+    assert "seeds" not in said
+
+
 def test_snapshot_is_refused_where_a_cell_has_no_number_and_leaves_the_old_one(project):
     folder = reference.snapshot(project)
     before = {path: path.read_bytes() for path in folder.rglob("*.*")}
