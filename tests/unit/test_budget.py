@@ -352,6 +352,17 @@ def test_pillows_augmentation_is_paid_by_the_image(project: Project) -> None:
     assert Forecaster(work, SPEED, 1).seconds(item) == item.flops / SPEED.flops + item.host_seconds
 
 
+@pytest.mark.parametrize(
+    ("cores", "gpus", "waits"), [(1, 1, 64.0), (8, 1, 8.0), (32, 1, 4.0), (8, 4, 4.0), (2, 4, 8.0)]
+)
+def test_cores_beside_a_gpu_share_pillows_blocks(cores: int, gpus: int, waits: float) -> None:
+    sixteen = Item("train", "training", "toy/learned", 0, "", host_seconds=64.0, spread=16)
+    beside = Forecaster(None, replace(SPEED, cores=cores), gpus)
+    assert beside.host_seconds(sixteen, gpus) == waits
+    whole = replace(sixteen, flops=16 * SPEED.flops)
+    assert beside.seconds(whole, gpus) == 16 / gpus + waits
+
+
 def test_a_data_set_of_unknown_size_is_said_not_to_be_counted(project: Project) -> None:
     known = catalogue.Catalogue()
     digits = replace(sizes.of(project, known, "photos"), counts={})

@@ -15,7 +15,7 @@ class Bill:
     images: float = 0.0
     hours: float = 0.0
     wall_hours: float = 0.0  # one item after the other, each on as many GPUs as it can use
-    host_hours: float = 0.0  # of the hours, what a GPU waits for one core: Pillow's augmentation
+    host_hours: float = 0.0  # of the hours, what a GPU waits for cores: Pillow's augmentation
     cpu_hours: float = 0.0
     memory_gb: float = 0.0  # of a GPU, of the largest item
     least_gpus: int | None = None  # on which every item fits; None: not known, or on none

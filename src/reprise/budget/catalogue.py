@@ -75,6 +75,7 @@ class Machine(Strict):
     utilisation: float = Field(gt=0, le=1)
     basis: str
     source: str
+    cores: int = Field(1, gt=0, description="of the host, beside each GPU: assumed")
 
 
 class Catalogue(Strict):

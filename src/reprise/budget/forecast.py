@@ -37,9 +37,14 @@ class Forecaster:
     def project(self) -> Project:
         return self.work.project
 
-    def seconds(self, item: Item) -> float:
-        """Return the seconds of an item on one GPU."""
-        return item.flops / self.speed.flops + item.host_seconds + item.seconds
+    def seconds(self, item: Item, gpus: int = 1) -> float:
+        """Return the seconds of an item on some GPUs."""
+        computed = (item.flops / self.speed.flops + item.seconds) / gpus
+        return computed + self.host_seconds(item, gpus)
+
+    def host_seconds(self, item: Item, gpus: int = 1) -> float:
+        """Return for how long the GPUs wait for their hosts' cores, each with blocks of its own."""
+        return item.host_seconds / min(self.speed.cores * gpus, max(gpus, item.spread))
 
     def memory_gb(self, item: Item, gpus: int | None = None) -> float:
         """Return what a GPU holds in an item's training, its batch spread over all that it can."""
@@ -79,8 +84,8 @@ class Forecaster:
             sum(item.flops for item in items.values()),
             sum(item.images for item in items.values()),
             sum(hours.values()),
-            sum(hours[key] / gpus_used(item, self.gpus) for key, item in items.items()),
-            sum(item.host_seconds for item in items.values()) / HOUR,
+            sum(self.seconds(one, gpus_used(one, self.gpus)) for one in items.values()) / HOUR,
+            sum(self.host_seconds(item) for item in items.values()) / HOUR,
             sum(item.cpu_seconds for item in items.values()) / HOUR,
             max((self.memory_gb(item) for item in items.values()), default=0.0),
             max(numbers) if fits else None,

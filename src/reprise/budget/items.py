@@ -15,9 +15,9 @@ from reprise.config import Json
 class Item:
     """One thing to compute; ``key`` names it, ``run`` is 'paper/run' and the same for a benchmark.
 
-    ``flops`` and ``images`` are the accelerator's; ``host_seconds`` is what it waits for a core of
-    its own, ``cpu_seconds`` what one core computes without it, ``seconds`` a fixed measuring time.
-    It can be spread over at most ``spread`` GPUs.
+    ``flops`` and ``images`` are the accelerator's; ``host_seconds`` is what it would wait for
+    one core beside it, ``cpu_seconds`` what one core computes without it, ``seconds`` a fixed
+    measuring time. It can be spread over at most ``spread`` GPUs.
     """
 
     key: str

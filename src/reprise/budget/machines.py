@@ -13,6 +13,7 @@ from reprise.provenance import digest_of
 
 # Pillow on one core, measured on an AVX-512 processor: RandAugment, crop and flip of an image, from
 # 256 to 224 pixels 3.4 ms, from 48 to 24 pixels 0.3 ms.
+# Beside a GPU as many cores do so as there are.
 PIL_FIXED, PIL_AT_224 = 0.25e-3, 3.2e-3
 # JPEG photographs that one core decodes in a second: Pillow on ImageNet's, as published
 # (ternaus/imread_benchmark, on a Zen 4).
@@ -33,6 +34,7 @@ class Speed:
     memory_gb: float | None
     peak_source: str
     utilisation_basis: str
+    cores: int = 1
 
     @property
     def flops(self) -> float:
@@ -67,7 +69,9 @@ def choose(
         peak = measured_peak(project)
     basis = machine.basis if utilisation is None else "given: --utilisation"
     share = machine.utilisation if utilisation is None else utilisation
-    return Speed(picked, machine.title, peak, share, machine.memory_gb, source, basis)
+    return Speed(
+        picked, machine.title, peak, share, machine.memory_gb, source, basis, machine.cores
+    )
 
 
 def measured_peak(project: Project) -> float:

@@ -15,6 +15,7 @@ from reprise.budget.forecast import BF16_SHARE
 from reprise.budget.machines import DECODED_PER_SECOND, PIL_AT_224
 from reprise.budget.shapes import CAPTION_TOKENS
 from reprise.config import Json
+from reprise.training.seeding import BLOCK
 
 NOTES = 12  # shown at most
 WIDE = 150  # characters; a narrower terminal is shown fewer columns
@@ -60,8 +61,8 @@ def assumptions(plan: Forecast) -> list[str]:
         "attention), twice their multiply-adds; hours may be off by a factor of two",
         f"memory: weights, gradients, optimiser, and {BF16_SHARE:g} of the float32 bytes that a "
         "step keeps",
-        f"Pillow's augmentation is not overlapped: {1000 * PIL_AT_224:.1f} ms an image of 224 "
-        "pixels",
+        f"Pillow's augmentation is not overlapped: {1000 * PIL_AT_224:.1f} ms of a core for an "
+        f"image of 224 pixels, blocks of {BLOCK} on {speed.cores} core(s) beside each {speed.unit}",
         f"captions of {CAPTION_TOKENS} tokens; probes of {PROBE_ITERATIONS} iterations on one "
         f"core; {DECODED_PER_SECOND:.0f} photographs decoded a second on one core",
         "wall-clock: one item after another, batches spread over GPUs without loss; evaluations on "
