@@ -403,6 +403,15 @@ def test_a_run_of_another_length_is_no_measure(
     assert by_row(forecaster(1, here).lines("toy/main"))["learned"].alone.measured_hours is None
 
 
+def test_of_a_split_alone_its_share_is_fetched() -> None:
+    scale = load_project(ROOT, "paper")
+    known = catalogue.read(ROOT)
+    whole, alone = (sizes.of(scale, known, name) for name in ("imagenet_384", "imagenet_384_val"))
+    assert alone.counts == {"test": 50000}
+    assert whole.download_gb == 144
+    assert alone.download_gb == pytest.approx(144 * 50000 / 1331167)
+
+
 # ---- sizes and machines ----
 @pytest.mark.parametrize(
     ("dataset", "counts", "source"),

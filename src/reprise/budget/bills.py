@@ -114,7 +114,9 @@ class Forecast:
     @property
     def download_gb(self) -> float:
         """What is fetched: data under several folders once, and released weights."""
-        once = {one.title: one.download_gb or 0.0 for one in self.data}
+        once: dict[str, float] = {}
+        for one in self.data:
+            once[one.title] = max(once.get(one.title, 0.0), one.download_gb or 0.0)
         return sum(once.values()) + self.released_gb
 
     @property
