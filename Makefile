@@ -46,7 +46,7 @@ reproduce: setup  ## build every headline table of the default scale, the report
 	@$(BIN)/snakemake --cores all
 	@echo "Done. Tables and report are in results/; \`make ui\` opens MLflow."
 
-quick: setup  ## the same steps at scale smoke: seconds each, its numbers mean nothing
+quick: setup  ## the same steps at scale smoke: a few minutes, its numbers mean nothing
 	@$(BIN)/snakemake --cores all --config scale=smoke
 
 test: setup  ## run all tests

@@ -68,31 +68,81 @@ def precise(value: float, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}z.2g}"
 
 
-def scale_line(table: Json) -> str:
-    """Return the line that says at which scale a table's own numbers were made."""
-    scale = table["scale"]
-    return f"scale {scale['scale']}: {scale['about']}; seeds: {table['seeds']}"
+def scale_line(shown: Json) -> str:
+    """Return the line that says at which scale the numbers of a table or of claims were made."""
+    scale, columns = shown["scale"], shown.get("columns")
+    line = f"scale {scale['scale']}: {scale['about']}"
+    seeded = columns is None or any(
+        has_seeds(column) for column in columns if not column["printed"]
+    )
+    return f"{line}; seeds: {shown['seeds']}" if seeded else line
 
 
-def _estimates(table: Json, part: str) -> list[Json]:
-    """Return every estimate of ``ours`` or ``gain``."""
-    found = (cell[part] for row in table["rows"] for cell in row["cells"].values())
-    return [estimate for estimate in found if estimate]
+def has_seeds(column: Json) -> bool:
+    """Say whether a column's numbers are of seeds; what a benchmark counts or times has none."""
+    return not (column["setting"] or column["benchmark"])
+
+
+def covered(kind: str, column: Json) -> str:
+    """Return what an interval covers, in words: of a benchmark's number without a seed."""
+    return kind.removesuffix(", 1 seed") if column["benchmark"] else kind
+
+
+def notes(cell: Json, column: Json, seeds: int) -> list[str]:
+    """Return what to say of a cell's number: that seeds lack, and of how many it is.
+
+    Args:
+        seeds: how many the table asks for.
+    """
+    found = [] if cell["status"] == "measured" else ["partial"]
+    if has_seeds(column) and len(cell["seeds"]) != seeds:
+        count = len(cell["seeds"])
+        found.append(f"{count} seed{'s' * (count > 1)}")
+    return found
+
+
+def of_reference(known: Json, column: Json) -> str:
+    """Return what to say of a number of the reference: of how many seeds, and whether stale."""
+    count = len(known["seeds"])
+    found = [f"{count} seed{'s' * (count != 1)}"] if has_seeds(column) else []
+    return ", ".join([*found, *(["stale"] if known["stale"] else [])])
+
+
+def _estimates(table: Json, part: str) -> list[tuple[Json, Json]]:
+    """Return every estimate of ``ours`` or ``gain`` with its column."""
+    found = (
+        (row["cells"][column["key"]][part], column)
+        for row in table["rows"]
+        for column in table["columns"]
+    )
+    return [(estimate, column) for estimate, column in found if estimate]
 
 
 def kinds(table: Json, part: str) -> list[str]:
     """Return what the intervals of ``ours`` or ``gain`` cover, in words, each once."""
-    found = (one["kind"] for one in _estimates(table, part) if one["low"] is not None)
+    found = (
+        covered(one["kind"], column)
+        for one, column in _estimates(table, part)
+        if one["low"] is not None
+    )
     return list(dict.fromkeys(found))
+
+
+def _what_ours_is(table: Json) -> str:
+    """Return the words for our numbers: of seeds, of benchmarks, or of both."""
+    seeded = {has_seeds(column) for _, column in _estimates(table, "ours")}
+    if seeded == {False}:
+        return "ours: counted, or measured by a benchmark, without seeds"
+    return "ours: mean over seeds" + "; counts and benchmarks have none" * (False in seeded)
 
 
 def legend(table: Json) -> list[str]:
     """Return what the numbers and intervals of a table are, a sentence each."""
-    what = {"ours": "ours: mean over seeds", "gain": f"gain: paired, over {table['baseline']}"}
+    what = {"ours": _what_ours_is(table), "gain": f"gain: paired, over {table['baseline']}"}
     lines = []
     for part, text in what.items():
-        if covered := "; ".join(kinds(table, part)):
-            lines.append(f"{text} [95 % interval: {covered}].")
+        if kinds_of := "; ".join(kinds(table, part)):
+            lines.append(f"{text} [95 % interval: {kinds_of}].")
         elif _estimates(table, part):
             lines.append(f"{text}.")
     if table["detectable"] and _estimates(table, "gain"):
@@ -112,8 +162,10 @@ def legend(table: Json) -> list[str]:
         )
     elif any(cell.get("against_print") for row in table["rows"] for cell in row["cells"].values()):
         lines.append("Printed numbers are of a different scale than ours, and are not compared.")
-    if any(estimate["low"] is None for estimate in _estimates(table, "ours")):
-        lines.append("A number without an interval is a single measurement.")
+    alone = {has_seeds(column) for one, column in _estimates(table, "ours") if one["low"] is None}
+    if alone:
+        count = "a count or " * (False in alone)
+        lines.append(f"A number without an interval is {count}a single measurement.")
     return lines
 
 
@@ -176,18 +228,16 @@ def _cells(row: Json, table: Json, shown: set[str], compared: set[str]) -> Itera
         if column["printed"] or column["key"] in shown:
             yield cell["published"]["text"] if cell["published"] else ""
         if not column["printed"]:
-            yield _ours(row, cell, column["unit"], table_seeds)
+            yield ours(row, cell, column, table_seeds)
             if column["key"] in compared:
                 yield beside_print(cell)
 
 
-def _ours(row: Json, cell: Json, unit: str, table_seeds: int) -> str:
+def ours(row: Json, cell: Json, column: Json, seeds: int) -> str:
+    """Return a cell's own number with its interval, or in a word why there is none."""
     if cell["ours"]:
-        notes = [] if cell["status"] == "measured" else ["partial"]
-        if len(cell["seeds"]) != table_seeds:
-            count = len(cell["seeds"])
-            notes.append(f"{count} seed{'s' * (count > 1)}")
-        return interval(cell["ours"], unit) + (f" ({', '.join(notes)})" if notes else "")
+        said = ", ".join(notes(cell, column, seeds))
+        return interval(cell["ours"], column["unit"]) + (f" ({said})" if said else "")
     if cell["text"] is not None:
         return str(cell["text"])
     return cell["status"].split(":")[0] if row["run"] else ""

@@ -99,7 +99,8 @@ def _write(job: TableJob, table: Json) -> None:
     write_atomic(file.with_suffix(".csv"), tables.as_csv(table))
     commands = "\n".join(_commands(table))
     text = (
-        f"{markdown.render(table)}\n## Commands\n\nEach makes its row's numbers anew.\n\n{commands}"
+        f"{markdown.render(table)}\n## Commands\n\nThese made its numbers; data and earlier runs, "
+        f"which they want, come with `snakemake --cores all reference`.\n\n{commands}"
     )
     write_atomic(file.with_suffix(".md"), text)
 
@@ -182,8 +183,9 @@ def _what_ran(project: Project) -> str:
         )
     return (
         f"Headline rows have seeds {', '.join(map(str, scale.seeds))}, sweep rows seed "
-        f"{scale.seeds[0]}. Written by `{command}` after `snakemake --cores all reference "
-        f"--config scale={scale.scale}`"
+        f"{scale.seeds[0]}. Trainings shared the machine with other work, so their times say "
+        f"little of speed; benchmarks had it alone. Written by `{command}` after "
+        f"`snakemake --cores all reference --config scale={scale.scale}`"
     )
 
 

@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 import yaml
-from fabricated import add_costs, fabricate_all, fabricate_benchmark, table_job, workspace
+from fabricated import (
+    add_costs,
+    fabricate,
+    fabricate_all,
+    fabricate_benchmark,
+    table_job,
+    workspace,
+)
 from pages import Page
 
 from reprise import markdown, tables
 from reprise.config import Json, Project, load_project
-from reprise.plan import BenchmarkJob, RunJob, TableJob
+from reprise.plan import BenchmarkJob, RunJob, TableJob, run_jobs
 from reprise.report import build, origins
 
 
@@ -144,9 +151,31 @@ def test_a_benchmark_is_measured_again(tmp_path: Path) -> None:
         "snakemake results/tiny/toy/bench/step.json --cores all --config scale=tiny "
         "--forcerun results/tiny/toy/bench/step.json"
     )
-    assert dict(cell["facts"])["rounds"] == "3"
+    facts = dict(cell["facts"])
+    assert facts["rounds"] == "3"
+    assert facts["how sure"] == "95 % interval: t over 3 repeated measurements"
+    assert (facts["scale"], "scale, seeds" in facts) == ("tiny", False), "it has no seed"
     assert yaml.safe_load(found["benchmarks"]["toy/step"]["config"])["runs"] == ["learned", "heavy"]
     assert found["runs"]["toy/heavy"]["seeds"] == {}, "never trained"
+
+
+def test_only_numbers_of_seeds_are_marked_with_their_number(tmp_path: Path) -> None:
+    workspace(tmp_path, seeds=(0, 1, 2))
+    project = add_costs(tmp_path)
+    for job in run_jobs(project):
+        fabricate(job)
+    cost, main = (tables.assemble(TableJob(project, "toy", name)) for name in ("cost", "main"))
+    text = markdown.render(cost)
+    assert re.search(r"^\| learned \| 1,000 \[[^|]*\] \|$", text, re.MULTILINE)
+    assert "ours: counted, or measured by a benchmark, without seeds [95 % interval: t over" in text
+    assert not re.search(r"\d seed|seeds: \d", text)
+    text = markdown.render(main)
+    assert "seeds: 3" in text
+    assert "] (1 seed) |" in text, "the sweep row's"
+    speed = {"speed": cost["columns"][0], "probe": main["columns"][0]}
+    known = {"seeds": [0], "stale": True}
+    said = {name: markdown.of_reference(known, column) for name, column in speed.items()}
+    assert said == {"speed": "stale", "probe": "1 seed, stale"}
 
 
 def settings_of(project: Project, change: Any) -> Project:

@@ -57,6 +57,7 @@ RUN = {
 
 INSTALLS, SERVER = "installs", "a server: test_mlflow_ui opens it"
 SHARED, GPU = "run in test_pull_push", "wants photographs that are not here: see test_scales"
+OWN = "wants a user's photographs: the settings are read in unit/test_docs"
 # What is not run here, and why.
 LEFT = {
     "make reproduce": INSTALLS,
@@ -73,6 +74,13 @@ LEFT = {
     "python -m reprise convert litv2 FILE": "wants a file: test_convert",
     "python -m reprise convert litv2 <file>": "wants a file: test_convert",
     "python -m reprise data <data set> --get --root <folder>": "wants a network: test_data_get",
+    "python -m reprise data <set> --get": "wants a network: test_data_get",
+    "python -m reprise data <set> --check": "wants the public photographs: test_data_check",
+    "python -m reprise check --scale mine": OWN,
+    "python -m reprise data photos --scale mine": OWN,
+    "snakemake -n results/mine/can/eval/can/seed0/linear_probe.json --config scale=mine": OWN,
+    "snakemake --cores all results/mine/can/eval/can/seed0/linear_probe.json"
+    " --config scale=mine": OWN,
     "snakemake --cores all x --config scale=smoke": "x stands for a fifth paper",
     "python -m reprise push": SHARED,
     "python -m reprise pull": SHARED,
@@ -98,13 +106,17 @@ LEFT = {
     "snakemake --cores all sweeps --profile workflow/profiles/gpu --config scale=gpu": GPU,
     "snakemake --cores all results/paper/deit3/eval/b-800-384/seed0/classify-384.json"
     " --config scale=paper": GPU,
-    "snakemake --cores all results/paper/deit3/eval/official-s-384/seed0/classify-384.json"
+    "snakemake --cores all results/paper/litv2/eval/official-s/seed0/classify.json"
     " --config scale=paper": GPU,
     "snakemake --cores all results/paper/deit3/tables/resolution.md --config scale=paper": GPU,
     "python -m reprise train litv2/official-s --scale paper"
     " && python -m reprise evaluate litv2/official-s --scale paper": GPU,
-    "python -m reprise train capdec/romantic --scale gpu": GPU,
-    "python -m reprise evaluate capdec/romantic --scale gpu": GPU,
+    "python -m reprise data imagenet_val --scale paper": GPU,
+    "snakemake --cores all results/gpu/capdec/eval/romantic/seed0/caption-romantic.json"
+    " --profile workflow/profiles/gpu --config scale=gpu": GPU,
+    "snakemake --cores all results/gpu/litv2/eval/semantic-fpn-scratch/seed0/segment.json"
+    " --profile workflow/profiles/gpu --config scale=gpu": GPU,
+    "python -m reprise data dense --scale gpu": GPU,
     "python -m reprise train litv2/semantic-fpn-scratch --scale gpu": GPU,
     "python -m reprise evaluate litv2/semantic-fpn-scratch --scale gpu": GPU,
 }

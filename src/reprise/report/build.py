@@ -121,6 +121,9 @@ def _environment() -> jinja2.Environment:
         words=words,
         cell_id=origins.cell_id,
         beside_print=markdown.beside_print,
+        covered=markdown.covered,
+        has_seeds=markdown.has_seeds,
+        of_reference=markdown.of_reference,
         draw_effect=forest.drawing,
         short=_short,
     )

@@ -16,17 +16,26 @@ REFERENCE = "reference"
 
 @dataclass(frozen=True)
 class Column:
-    """One column of words: which numbers of which metric."""
+    """One column of words: which numbers of which metric, a column of the table's JSON."""
 
-    key: str
-    label: str
-    unit: str
+    metric_of: Json
     kind: str
+
+    @property
+    def key(self) -> str:
+        """The metric's name in the table's cells."""
+        return str(self.metric_of["key"])
+
+    @property
+    def unit(self) -> str:
+        """The metric's unit; empty where it has none."""
+        return str(self.metric_of["unit"])
 
     @property
     def metric(self) -> str:
         """The metric with its unit."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
+        label = str(self.metric_of["label"])
+        return f"{label} ({self.unit})" if self.unit else label
 
 
 @dataclass(frozen=True)
@@ -59,18 +68,6 @@ def of_table(table: Json, known: Known) -> Grid:
     return Grid(columns, rows)
 
 
-def ours(cell: Json, unit: str, row: Json, seeds: int) -> str:
-    """Return a cell's own number with its interval, or in a word why there is none."""
-    if cell["ours"]:
-        notes = [] if cell["status"] == "measured" else ["partial"]
-        if len(cell["seeds"]) != seeds:
-            notes.append(_seeds(cell["seeds"]))
-        return markdown.interval(cell["ours"], unit) + (f" ({', '.join(notes)})" if notes else "")
-    if cell["text"] is not None:
-        return str(cell["text"])
-    return str(cell["status"]).partition(":")[0] if row["run"] else ""
-
-
 def _columns(table: Json, known: Known) -> Iterator[Column]:
     printed, compared = markdown.printed_columns(table), markdown.compared_columns(table)
     cells = [row["cells"] for row in table["rows"]]
@@ -85,7 +82,7 @@ def _columns(table: Json, known: Known) -> Iterator[Column]:
         }
         for kind, shown in kinds.items():
             if shown:
-                yield Column(key, one["label"], one["unit"], kind)
+                yield Column(one, kind)
 
 
 def _words(table: Json, row: Json, column: Column, known: Known) -> str:
@@ -93,7 +90,7 @@ def _words(table: Json, row: Json, column: Column, known: Known) -> str:
     if column.kind == PUBLISHED:
         return str(cell["published"]["text"]) if cell["published"] else ""
     if column.kind == OURS:
-        return ours(cell, column.unit, row, table["seeds"])
+        return markdown.ours(row, cell, column.metric_of, table["seeds"])
     if column.kind == BESIDE:
         return markdown.beside_print(cell)
     if column.kind == GAIN:
@@ -101,9 +98,5 @@ def _words(table: Json, row: Json, column: Column, known: Known) -> str:
     found = known.get((row["label"], column.key))
     if found is None:
         return ""
-    stale = ", stale" if found["stale"] else ""
-    return f"{markdown.interval(found['ours'], column.unit)} ({_seeds(found['seeds'])}{stale})"
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'}"
+    said = markdown.of_reference(found, column.metric_of)
+    return markdown.interval(found["ours"], column.unit) + (f" ({said})" if said else "")

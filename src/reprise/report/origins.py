@@ -154,20 +154,24 @@ def _facts(table: Json, column: Json, cell: Json, known: Json | None) -> Iterato
         yield "as set", str(cell["text"])
     if ours := cell["ours"]:
         yield "ours", _with_unit(markdown.interval(ours, unit), unit)
-        covers = f"95 % interval: {ours['kind']}" if ours["low"] is not None else ours["kind"]
+        kind = markdown.covered(ours["kind"], column)
+        covers = f"95 % interval: {kind}" if ours["low"] is not None else kind
         yield "how sure", covers
     if gain := cell["gain"]:
         shown = _with_unit(markdown.interval(gain, unit, sign=True), _difference(unit))
-        yield f"paired gain over {table['baseline']}", f"{shown} ({gain['kind']})"
+        kind = markdown.covered(gain["kind"], column)
+        yield f"paired gain over {table['baseline']}", f"{shown} ({kind})"
     if cell["detectable"] is not None:
         reach = markdown.number(cell["detectable"], unit)
         yield "smallest detectable gain", _with_unit(reach, _difference(unit))
-    if cell["ours"]:
+    if cell["ours"] and not markdown.has_seeds(column):
+        yield "scale", scale
+    elif cell["ours"]:
         seeds = {made["seed"]: made["value"] for made in cell["runs"]}
         each = "; ".join(f"seed {k}: {markdown.number(v, unit)}" for k, v in seeds.items())
         yield "scale, seeds", f"{scale}; {each}"
-        if cell["n"] and cell["n"] > 1:
-            yield ("rounds" if "benchmark" in cell["runs"][0] else "samples"), f"{cell['n']:,}"
+    if cell["ours"] and cell["n"] and cell["n"] > 1:
+        yield ("rounds" if column["benchmark"] else "samples"), f"{cell['n']:,}"
     if printed := cell["published"]:
         where = f"{printed['row']}; {printed['dataset']}, {printed['split']}"
         yield "published", f"{_with_unit(printed['text'], unit)} ({where})"
@@ -176,10 +180,10 @@ def _facts(table: Json, column: Json, cell: Json, known: Json | None) -> Iterato
         why = f" ({beside['why']})" if beside["why"] else ""
         yield "ours beside print", f"{markdown.beside_print(cell)}{why}"
     if known:
-        stale = ", stale: made by other settings, sources or data" if known["stale"] else ""
-        seeds_of = f"{len(known['seeds'])} seed{'s' * (len(known['seeds']) != 1)}"
+        said = markdown.of_reference(known, column)
+        stale = ": made by other settings, sources or data" if known["stale"] else ""
         shown = _with_unit(markdown.interval(known["ours"], unit), unit)
-        yield "reference", f"{shown} ({seeds_of}{stale})"
+        yield "reference", f"{shown} ({said}{stale})" if said else shown
     if cell["status"] not in ("measured", "as set"):
         yield "status", cell["status"]
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from reprise import markdown
 from reprise.config import Json, Table
 from reprise.plan import TableJob
-from reprise.report import figures, plots
+from reprise.report import figures, plots, words
 from reprise.report.gather import Gathered
 
 
@@ -43,7 +43,8 @@ def shown_table(gathered: Gathered, job: TableJob) -> Json:
                 "alone": column["printed"],
                 "printed": column["printed"] or column["key"] in printed,
                 "compared": column["key"] in compared,
-                **_of_reference(by_column.get(column["key"], ())),
+                "here": _heading(table, column),
+                **_of_reference(column, by_column.get(column["key"], ())),
             }
             for column in table["columns"]
         ],
@@ -58,12 +59,26 @@ def shown_table(gathered: Gathered, job: TableJob) -> Json:
     }
 
 
-def _of_reference(cells: Sequence[Json]) -> Json:
+def _heading(table: Json, column: Json) -> str:
+    """Return what stands below "ours" in a column's head: the scale, with seeds if any."""
+    scale = str(table["scale"]["scale"])
+    if column["setting"]:
+        return ""
+    seeds = words.count(table["seeds"], "seed")
+    return f"{scale}, {seeds}" if markdown.has_seeds(column) else scale
+
+
+def _of_reference(column: Json, cells: Sequence[Json]) -> Json:
     """Return what the head of a column says of the reference; single cells say what differs."""
+    common: Json = {
+        "seeds": max((cell["seeds"] for cell in cells), key=len, default=[]),
+        "stale": bool(cells) and all(cell["stale"] for cell in cells),
+    }
     return {
         "known": bool(cells),
-        "known_seeds": max((len(cell["seeds"]) for cell in cells), default=0),
-        "all_stale": bool(cells) and all(cell["stale"] for cell in cells),
+        "known_seeds": len(common["seeds"]),
+        "all_stale": common["stale"],
+        "there": markdown.of_reference(common, column),
     }
 
 
