@@ -92,6 +92,11 @@ if REHEARSAL:
             " --log {log}"
 
 
+if workflow.is_main_process:  # not in the jobs' own processes
+    check_targets()
+    show_plan()
+
+
 localrules:
     all,
     table,
@@ -102,6 +107,7 @@ localrules:
 
 onstart:
     refuse_second_driver()
+    drop_rate_limit()
     start_warm()
 
 

@@ -1,9 +1,12 @@
 """The verbs of `reprise convert`: released weights that timm cannot load by itself."""
 
+import pickle
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from reprise.errors import ConfigError
 
 
 def litv2(
@@ -13,7 +16,13 @@ def litv2(
     """Bring a released file of LITv2 to names that timm loads, without running code from it."""
     from reprise.models.convert import convert as convert_file
 
-    done = convert_file(file)
+    try:
+        done = convert_file(file)
+    except ConfigError as error:
+        # torch's reader advises to read the file with `weights_only=False`, which may run its code.
+        if not isinstance(error.__context__, pickle.UnpicklingError):
+            raise
+        raise ConfigError(str(error).replace(f" ({error.__context__})", "")) from None
     target = out or file.with_suffix(".safetensors")
     done.write(target)
     typer.echo(f"{target}: {done.name}, arguments {done.args}")

@@ -2,11 +2,22 @@
 
 import os
 import time
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprise.cli_shared import LogOption, PaperArgument, ScaleOption, open_project
+from reprise.cli_shared import (
+    LogOption,
+    PaperArgument,
+    ScaleOption,
+    open_project,
+    snakemake_command,
+)
+from reprise.errors import StaleError
+
+if TYPE_CHECKING:
+    from reprise.config import Project
 
 SharedArgument = Annotated[
     str | None,
@@ -42,7 +53,24 @@ def show(
 
     from reprise.report.terminal import show as print_shown
 
-    print_shown(open_project(scale), name, Console(), commands)
+    project = open_project(scale)
+    try:
+        print_shown(project, name, Console(), commands)
+    except StaleError:
+        raise StaleError(_how_to_see(project, name)) from None
+
+
+def _how_to_see(project: "Project", name: str) -> str:
+    """Say how what is not built, or no longer current, is had."""
+    slug, _, table = name.partition("/")
+    tables, scale = project.paper(slug).tables, project.scale.scale
+    target = slug if table not in tables or tables[table].headline else "sweeps"
+    known = Path("results/reference") / scale / slug
+    reference = f"; {known}/ holds the reference results" if (project.root / known).is_dir() else ""
+    return (
+        f"{name} is not built at scale {scale}, or of other settings or results: "
+        f"`{snakemake_command(project, target)}` builds it{reference}"
+    )
 
 
 def report(scale: ScaleOption = None, log: LogOption = None) -> None:

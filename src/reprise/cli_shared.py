@@ -33,6 +33,15 @@ def open_project(scale: str | None, log: Path | None = None) -> "Project":
     return load_project(scale=scale)
 
 
+def snakemake_command(project: "Project", target: str) -> str:
+    """Return what builds a target at a project's scale, as typed."""
+    scale = project.scale.scale
+    of = scale.removeprefix("rehearsal/")
+    switch = "" if of == scale else " rehearse=true"
+    chosen = "" if scale == project.config.scale else f" --config scale={of}{switch}"
+    return f"snakemake --cores all {target}{chosen}"
+
+
 def run_job(project: "Project", name: str, seed: int | None) -> "RunJob":
     """Return the run that 'paper/run' stands for; ConfigError where it cannot be trained."""
     from reprise.plan import RunJob

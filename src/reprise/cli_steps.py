@@ -16,6 +16,7 @@ from reprise.cli_shared import (
     open_project,
     refuse_stale,
     run_job,
+    snakemake_command,
     table_job,
 )
 from reprise.errors import ConfigError
@@ -45,11 +46,14 @@ def data(
     log: LogOption = None,
 ) -> None:
     """Prepare and verify a data set, unless it is there already; or get, check or pack it."""
-    from reprise.data import verbs
+    from reprise.data import arguments, verbs
     from reprise.rehearsal import is_rehearsal
 
     project = open_project(scale, log)
     chosen = verbs.find(project, name, root)
+    if chosen.alias is not None:
+        datasets = project.scale.datasets.items()
+        arguments.check(project, [alias for alias, one in datasets if one == chosen.alias])
     if is_rehearsal(project) and chosen.alias is not None:
         from reprise.rehearsal import miniatures
 
@@ -74,6 +78,9 @@ def train(
     """Train a run, or go on where it stopped. Also under `torchrun -m reprise train ...`."""
     job = run_job(open_project(scale, log), run, seed)
     refuse_stale(expect, job.digest, job.key)
+    from reprise.data import arguments
+
+    arguments.check(job.project, [job.run.data])
     from reprise.rehearsal import is_rehearsal
 
     if is_rehearsal(job.project):
@@ -106,6 +113,10 @@ def evaluate(
     """Evaluate a trained run with all its evaluators."""
     job = run_job(open_project(scale, log), run, seed)
     refuse_stale(expect, job.all_evals_digest, f"evaluations of {job.key}")
+    from reprise.data import arguments
+
+    evaluators = job.project.paper(job.slug).evaluators
+    arguments.check(job.project, {evaluators[name].data for name in job.run.evaluate})
     from reprise.rehearsal import is_rehearsal
 
     if is_rehearsal(job.project):
@@ -142,9 +153,16 @@ def table(
     """Build a table from finished evaluations, beside the published numbers."""
     job = table_job(open_project(scale, log), name)
     refuse_stale(expect, job.digest, f"table {name}")
-    from reprise.tables import build
+    from reprise.progress import say
+    from reprise.tables import build, load
 
     build(job)
+    cells = [cell for row in load(job.outputs[2])["rows"] for cell in row["cells"].values()]
+    if not any(cell["ours"] or cell["text"] for cell in cells):
+        say(
+            f"table {name}: nothing that it shows is built yet, so it has printed numbers alone: "
+            f"`{snakemake_command(job.project, job.slug)}` builds what headline tables show"
+        )
 
 
 def claims(

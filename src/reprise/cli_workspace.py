@@ -9,16 +9,28 @@ import typer
 from reprise.cli_shared import ScaleOption, open_project
 
 
-def check(scale: ScaleOption = None) -> None:
+def check(
+    scale: ScaleOption = None,
+    networks: Annotated[
+        bool, typer.Option("--networks", help="build every distinct network, too, without weights")
+    ] = False,
+) -> None:
     """Check all parameter files and published numbers, and say what they would build."""
     from reprise import plan, published
+    from reprise.data import arguments
 
     project = open_project(scale)
     runs, tables = plan.run_jobs(project), plan.table_jobs(project)
     for job in tables:
         published.of_table(project, job.slug, job.name)
+    arguments.check(project, project.scale.datasets)
     typer.echo(f"scale {project.scale.scale}: {project.scale.about}")
-    typer.echo(f"{len(project.papers)} papers, {len(runs)} runs, {len(tables)} tables: all valid")
+    counted = f"{len(project.papers)} papers, {len(runs)} runs, {len(tables)} tables"
+    if networks:
+        from reprise.networks import check as build_each
+
+        counted += f", {build_each(project)} networks"
+    typer.echo(f"{counted}: all valid")
 
 
 def schema(

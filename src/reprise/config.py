@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from reprise import registry
-from reprise.errors import ConfigError, unknown
+from reprise.errors import ConfigError, nearest, unknown
 from reprise.settings.project import (
     Benchmark,
     Config,
@@ -105,9 +105,11 @@ def _explain(error: ValidationError, where: Source | Path, prefix: Sequence[str]
             "" if found["type"] in ("missing", "unknown_key") else f" = {_short(found['input'])}"
         )
         message = found["msg"].removeprefix("Value error, ")
+        if found["type"] == "tuple_type":
+            message = f"must be a list, such as [{_short(found['input'])}]"
         message = message[:1].lower() + message[1:]
         lines.append(f"{place.rstrip('. ')}{value}: {message}")
-    return "\n".join(lines)
+    return "\n".join(dict.fromkeys(lines))  # runs that extend the one at fault find it, too
 
 
 def _without_union_tags(loc: Sequence[str | int]) -> list[str | int]:
@@ -219,7 +221,11 @@ class Project:
 M = TypeVar("M", bound=BaseModel)
 
 
-def _validate(model: type[M], raw: Any, where: Source | Path, prefix: Sequence[str] = ()) -> M:
+def validate(model: type[M], raw: Any, where: Source | Path, prefix: Sequence[str] = ()) -> M:
+    """Return a checked model of raw values; ConfigError with file, key and what is allowed.
+
+    ``prefix`` is the path of keys to the values in that file.
+    """
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -229,11 +235,13 @@ def _validate(model: type[M], raw: Any, where: Source | Path, prefix: Sequence[s
 def _load_paper(slug: str, params: Path, scale_file: Path, scale: Scale) -> Paper:
     paper_file = params / "papers" / f"{slug}.yaml"
     raw = read_yaml(paper_file)
-    over = _rows_by_place(scale.papers.get(slug) or {}, raw, f"{scale_file}: papers.{slug}")
+    over = scale.papers.get(slug) or {}
+    _check_new_entries(over, raw, f"{scale_file}: papers.{slug}", paper_file)
+    over = _rows_by_place(over, raw, f"{scale_file}: papers.{slug}")
     merged = _laid_over(raw, over)
     runs, parents = resolve_runs(merged.get("runs", {}), str(paper_file))
     source = Source(paper_file, scale_file, raw, over, parents)
-    paper = _validate(Paper, {**merged, "runs": runs}, source)
+    paper = validate(Paper, {**merged, "runs": runs}, source)
     if paper.slug != slug:
         raise ConfigError(
             f"{paper_file}: slug = {paper.slug!r}: must equal the file name, {slug!r}"
@@ -244,6 +252,28 @@ def _load_paper(slug: str, params: Path, scale_file: Path, scale: Scale) -> Pape
     paper = paper.model_copy(update={"runs": checked})
     check_references(paper, params, functools.partial(_place, source))
     return paper
+
+
+# What an entry says that a scale adds to a part of a paper; one that says none of it is misspelt.
+_NEW = {
+    "runs": ("extends", "method"),
+    "evaluators": ("kind",),
+    "benchmarks": ("runs",),
+    "tables": ("metrics",),
+    "claims": ("statement",),
+}
+
+
+def _check_new_entries(over: Json, raw: Json, where: str, paper_file: Path) -> None:
+    """Refuse what a scale lays over a run, evaluator, table, ... that the paper does not have."""
+    for part, tells in _NEW.items():
+        entries, known = over.get(part) or {}, raw.get(part) or {}
+        for name in entries if isinstance(entries, Mapping) else ():
+            if name not in known and not set(tells) & set(entries[name] or {}):
+                raise ConfigError(
+                    f"{where}.{part}.{name}: {paper_file} has none of this name"
+                    f"{nearest(str(name), known)}, and a new one must say `{tells[0]}`"
+                )
 
 
 def _rows_by_place(over: Json, raw: Json, where: str) -> Json:
@@ -292,7 +322,7 @@ def _check_run(name: str, run: Run, paper: Paper, scale: Scale, source: Source) 
         settings = registry.method_settings(run.method)
     except ConfigError as error:
         raise ConfigError(f"{place('method')}: {error}") from None
-    objective = _validate(settings, run.objective, source, ("runs", name, "objective"))
+    objective = validate(settings, run.objective, source, ("runs", name, "objective"))
     if run.data not in scale.datasets:
         raise ConfigError(f"{place('data')}: {unknown('data set', run.data, scale.datasets)}")
     for evaluator in run.evaluate:
@@ -305,7 +335,9 @@ def _check_run(name: str, run: Run, paper: Paper, scale: Scale, source: Source) 
             raise ConfigError(f"{place('evaluate')}: {evaluator} needs {text}")
     if run.batch_size % run.accumulate:
         raise ConfigError(f"{place('accumulate')} = {run.accumulate}: must divide batch_size")
-    return run.model_copy(update={"objective": objective.model_dump(mode="json")})
+    places = {part: place("model", part) for part in ("name", "args")}
+    checked = run.model_copy(update={"objective": objective.model_dump(mode="json")})
+    return checked.placed(**places)
 
 
 def _place(source: Source, *loc: str) -> str:
@@ -321,13 +353,15 @@ def load_project(root: Path | None = None, scale: str | None = None) -> Project:
     root = Path(root or os.environ.get("REPRISE_ROOT", ".")).resolve()
     params = root / "params"
     config_file = params / "config.yaml"
-    config = _validate(Config, read_yaml(config_file), config_file)
+    config = validate(Config, read_yaml(config_file), config_file)
+    _check_paper_files(config, params, config_file)
     wanted = (scale or config.scale).removeprefix(REHEARSAL)
     scales = sorted(file.stem for file in (params / "scales").glob("*.yaml"))
     if wanted not in scales:
-        raise ConfigError(f"{config_file}: scale: {unknown('scale', wanted, scales)}")
+        place = f"{config_file}: scale: " if scale is None else ""
+        raise ConfigError(f"{place}{unknown('scale', wanted, scales)} (files in params/scales/)")
     scale_file = params / "scales" / f"{wanted}.yaml"
-    checked = _validate(Scale, read_yaml(scale_file), scale_file)
+    checked = validate(Scale, read_yaml(scale_file), scale_file)
     if checked.scale != wanted:
         raise ConfigError(f"{scale_file}: scale = {checked.scale!r}: must equal the file name")
     for slug in checked.papers:
@@ -347,6 +381,14 @@ def load_project(root: Path | None = None, scale: str | None = None) -> Project:
 
         return rehearsed(project)
     return project
+
+
+def _check_paper_files(config: Config, params: Path, config_file: Path) -> None:
+    known = sorted(file.stem for file in (params / "papers").glob("*.yaml"))
+    for slug in config.papers:
+        if slug not in known:
+            text = unknown("paper", slug, known)
+            raise ConfigError(f"{config_file}: papers: no params/papers/{slug}.yaml: {text}")
 
 
 def _check_folders(scale: Scale, scale_file: Path) -> None:

@@ -1,6 +1,7 @@
 """The errors a user can mend. The command line prints their text without a traceback."""
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -28,6 +29,17 @@ class Interrupted(Exception):
     """A signal asked the process to stop; its state is saved and the same command resumes it."""
 
     exit_code = 75  # EX_TEMPFAIL: "try again", told apart from failures by schedulers and tests
+
+
+def at_scale() -> str:
+    """Return ``" --scale x"`` where this command line was given one, for commands to type next."""
+    words = sys.argv[1:]
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == "--scale":
+            return f" --scale {following}"
+        if word.startswith("--scale="):
+            return f" {word}"
+    return ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -3,7 +3,9 @@
 import importlib
 import pkgutil
 from types import ModuleType
+from typing import cast
 
+from reprise.building import Builder
 from reprise.errors import ConfigError, unknown
 from reprise.settings.base import Strict
 
@@ -36,8 +38,9 @@ def module_path(kind: str, name: str) -> str:
 
 
 def load(kind: str, name: str) -> ModuleType:
-    """Import the module of a name."""
-    return importlib.import_module(module_path(kind, name))
+    """Import the module of a name; of a method, what builds it and tells mistakes in words."""
+    module = importlib.import_module(module_path(kind, name))
+    return cast(ModuleType, Builder(module)) if kind == "method" else module
 
 
 def method_settings(name: str) -> type[Strict]:

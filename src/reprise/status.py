@@ -4,6 +4,8 @@ The one judge of that, for the plan shown before a run, for `reprise status` and
 """
 
 import json
+import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -229,6 +231,17 @@ def _pairs(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str
             yield key, old.get(key), new.get(key)
 
 
+def _unset(project: Project) -> dict[str, set[str]]:
+    """Return the environment variables that data sets yet to be prepared need, with their names."""
+    missing: dict[str, set[str]] = {}
+    for dataset in project.scale.datasets.values():
+        for variable in re.findall(r"\$\{?(\w+)", str(dataset.args.get("root", ""))):
+            prepared = project.data_root / dataset.home / "manifest.json"
+            if variable not in os.environ and not prepared.is_file():
+                missing.setdefault(variable, set()).add(dataset.home)
+    return missing
+
+
 def _lines(project: Project, items: list[Item]) -> Iterator[str]:
     scale = project.scale
     yield f"Reprise, scale {scale.scale}: {scale.about}"
@@ -244,3 +257,5 @@ def _lines(project: Project, items: list[Item]) -> Iterator[str]:
     for item in items:
         if item.state == "stale":
             yield f"  stale: {item.step} {item.paper}/{item.key}: {item.why}"
+    for variable, homes in _unset(project).items():
+        yield f"  needs: {variable} (not set), for data {', '.join(sorted(homes))}"

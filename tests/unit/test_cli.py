@@ -82,9 +82,10 @@ def test_checking_parameters_needs_no_heavy_import() -> None:
         (["table", "can/imagnet"], "did you mean 'imagenet'"),
         (["check", "--scale", "smok"], "did you mean 'smoke'"),
         (["data", "photo", "--scale", "smoke"], "did you mean 'photos'"),
-        (["show", "can/imagenet"], "is not built"),
+        (["show", "can/imagenet"], "`snakemake --cores all can` builds it"),
+        (["show", "litv2/user", "--scale", "gpu"], "all sweeps --config scale=gpu` builds it"),
         (["train", "can/can", "--scale", "smoke", "--expect", "0" * 64], "changed after the plan"),
-        (["train", "can/can", "--scale", "smoke"], "reprise data digits"),
+        (["train", "can/can", "--scale", "smoke"], "reprise data digits --scale smoke`"),
     ],
 )
 def test_a_mistake_is_told_in_words(workspace: Path, arguments: list[str], said: str) -> None:
@@ -92,6 +93,13 @@ def test_a_mistake_is_told_in_words(workspace: Path, arguments: list[str], said:
     assert code != 0
     assert said in output
     assert "Traceback" not in output
+
+
+def test_a_table_of_nothing_says_what_builds_it(workspace: Path) -> None:
+    code, said = reprise(workspace, "table", "can/imagenet", "--scale", "smoke")
+    assert code == 0
+    assert "nothing that it shows is built yet" in said
+    assert "`snakemake --cores all can --config scale=smoke`" in said
 
 
 def test_the_planners_digest_is_accepted(workspace: Path) -> None:

@@ -58,6 +58,39 @@ def test_every_committed_file_is_valid(scale: str) -> None:
         ("papers/can.yaml", "kind: knn", "kind: nearest", "linear_probe"),
         ("scales/smoke.yaml", "batch_size: 64", "batch_size: many", 'batch_size = "many"'),
         ("scales/smoke.yaml", "threads: 1", "threads: 0", "threads = 0"),
+        (
+            "scales/smoke.yaml",
+            "\nseeds: [0]",
+            "\nseeds: 0",
+            "seeds = 0: must be a list, such as [0]",
+        ),
+        (
+            "scales/smoke.yaml",
+            "\nseeds: [0]",
+            "\nseeds: [2, 2]",
+            "seeds = [2, 2]: seed 2 is given twice",
+        ),
+        ("papers/can.yaml", "  mae:\n", "  mae:\n    seeds: [1, 1]\n", "seed 1 is given twice"),
+        (
+            "scales/smoke.yaml",
+            "mae-time: {",
+            "mae-tim: {",
+            "papers.can.runs.mae-tim: {params}/papers/can.yaml has none of this name "
+            "(did you mean 'mae-time'?), and a new one must say `extends`",
+        ),
+        (
+            "scales/smoke.yaml",
+            "linear_probe: {",
+            "linear_prob: {",
+            "papers.can.evaluators.linear_prob: {params}/papers/can.yaml has none of this name "
+            "(did you mean 'linear_probe'?), and a new one must say `kind`",
+        ),
+        (
+            "config.yaml",
+            "[can, capdec",
+            "[cann, capdec",
+            "papers: no params/papers/cann.yaml: unknown paper 'cann' (did you mean 'can'?)",
+        ),
         ("scales/smoke.yaml", "name: digits", "name: digit", "did you mean 'digits'"),
         (
             "config.yaml",
@@ -71,8 +104,31 @@ def test_a_mistake_is_named(workspace: Path, file: str, old: str, new: str, said
     edit(workspace, file, old, new)
     with pytest.raises(ConfigError) as error:
         load(workspace)
-    assert said in str(error.value)
+    assert said.replace("{params}", str(workspace / "params")) in str(error.value)
     assert f"params/{file}" in str(error.value)
+
+
+def test_one_mistake_is_told_once(workspace: Path) -> None:
+    """Every run of CAN extends `base`, so that each of them finds it."""
+    edit(workspace, "scales/smoke.yaml", "steps: 12", "stepps: 12")
+    with pytest.raises(ConfigError, match=r"papers\.can\.runs\.base\.stepps") as error:
+        load(workspace)
+    assert str(error.value).count("unknown key 'stepps'") == 1
+
+
+def test_a_scale_may_add_a_run_that_extends_one(workspace: Path) -> None:
+    edit(workspace, "scales/smoke.yaml", "mae-time: {", "mine: {extends: mae}\n      mae-time: {")
+    assert (
+        load(workspace).run("can", "mine").objective == load(workspace).run("can", "mae").objective
+    )
+
+
+def test_a_scale_that_was_asked_for_is_not_blamed_on_the_file(workspace: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^unknown scale 'smok' \(did you mean 'smoke'\?\)"):
+        load_project(workspace, "smok")
+    edit(workspace, "config.yaml", "scale: demo", "scale: dem")
+    with pytest.raises(ConfigError, match=r"params/config\.yaml: scale: unknown scale 'dem'"):
+        load_project(workspace)
 
 
 def test_a_value_in_the_scale_is_blamed_on_the_scale_file(workspace: Path) -> None:

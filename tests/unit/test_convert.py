@@ -138,6 +138,11 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("a page that says 404")
     with pytest.raises(ConfigError, match=r"text\.pth"):
         convert(tmp_path / "text.pth")
+    (tmp_path / "text.pth").write_text("# A page about weights")
+    told = CliRunner().invoke(app, ["convert", "litv2", str(tmp_path / "text.pth")]).exception
+    assert "text.pth holds Python objects besides tensors" in str(told)
+    assert "weights_only" not in str(told)
+    assert "issue" not in str(told)
     whole = saved({"model": zeros()}, tmp_path / "whole.pth").read_bytes()
     (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ConfigError, match=r"cut\.pth"):

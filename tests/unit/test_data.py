@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -193,6 +194,9 @@ def test_a_kill_while_preparing_leaves_no_manifest(
             prepare("digits", tmp_path, SMALL, silent)
     assert not (tmp_path / "digits/manifest.json").exists()
     with pytest.raises(DataError, match=r"is not prepared; run `python -m reprise data digits`"):
+        digits_set("train", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["reprise", "train", "can/can", "--scale", "smoke"])
+    with pytest.raises(DataError, match=r"run `python -m reprise data digits --scale smoke`"):
         digits_set("train", tmp_path)
     prepare("digits", tmp_path, SMALL, silent)
     assert len(digits_set("train", tmp_path)) == 1437

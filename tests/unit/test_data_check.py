@@ -1,6 +1,7 @@
 """`reprise data --check`, `--pack`: every public layout is found, every fault named."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -285,7 +286,7 @@ def imagenet(root: Path, keep: str = "files") -> Dataset:
     return Dataset(name="imagenet", args={"root": str(root), "size": 16, "keep": keep})
 
 
-def test_a_set_is_packed_by_its_alias(tmp_path: Path) -> None:
+def test_a_set_is_packed_by_its_alias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = photo_sets.imagenet_folders(tmp_path / "photos")
     tiny = project(tmp_path, labelled=imagenet(root))
     args = tiny.scale.datasets["labelled"].args
@@ -302,7 +303,8 @@ def test_a_set_is_packed_by_its_alias(tmp_path: Path) -> None:
         assert torch.equal(one, other)
     lost = tmp_path / "data/imagenet/pack/train-00000.arrow"
     lost.unlink()
-    with pytest.raises(DataError, match="no such file"):
+    monkeypatch.setattr(sys, "argv", ["reprise", "train", "can/can", "--scale=gpu"])
+    with pytest.raises(DataError, match=r"no such file.*data imagenet --pack --scale=gpu`"):
         base.load("imagenet", "train", tiny.data_root, args)
     verbs.pack_all(tiny, verbs.find(tiny, "labelled"))
     assert lost.is_file(), "made again from the root"

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from torchvision.transforms import functional as TF
 from reprise.data import base, pack, photo_files, photos, transforms
 from reprise.data.base import ArraySet
 from reprise.data.photos import PhotoSet
+from reprise.data.sets import imagenet
 from reprise.errors import DataError
 from reprise.settings.base import Augment
 from reprise.training.seeding import BLOCK, Draws, Key, batch_indices
@@ -185,6 +187,16 @@ def test_a_harmed_pack_is_found_when_it_is_read(root: Path, tmp_path: Path) -> N
 
 
 # --- damage -------------------------------------------------------------------------------------
+
+
+def test_a_split_without_its_index_says_what_makes_it(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready(root, tmp_path)
+    split = base.Split("imagenet", "absent", tmp_path / "imagenet", (), "")
+    monkeypatch.setattr(sys, "argv", ["reprise", "train", "can/can", "--scale", "gpu"])
+    with pytest.raises(DataError, match=r"absent-.*npy.* data imagenet --scale gpu`"):
+        photos.load(split, imagenet.Args(**arguments(root)))
 
 
 def test_an_exchanged_photograph_is_named_when_it_is_read(root: Path, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import io
 import json
+from dataclasses import replace
 
 import fabricated
 import pytest
 
 from reprise import plan, provenance, status
+from reprise.config import Dataset
 
 
 @pytest.fixture
@@ -100,6 +102,25 @@ def test_sweep_rows_enter_a_table_only_while_they_are_current(project, tmp_path)
     paper.write_text(paper.read_text().replace("steps: 20", "steps: 30"))
     edited = fabricated.load_project(tmp_path, "tiny")
     assert status.current_sweeps(fabricated.table_job(edited)) == []
+
+
+def test_a_variable_that_data_need_is_named_until_they_are_prepared(project, monkeypatch):
+    monkeypatch.delenv("TOY_PHOTOS", raising=False)
+    photos = Dataset(name="image_folder", args={"root": "${TOY_PHOTOS}/mine", "size": 8})
+    scale = project.scale.model_copy(update={"datasets": {"photos": photos}})
+    project = replace(project, scale=scale)
+
+    def told():
+        stream = io.StringIO()
+        status.print_status(project, stream)
+        return [line.strip() for line in stream.getvalue().splitlines() if "needs" in line]
+
+    assert told() == ["needs: TOY_PHOTOS (not set), for data image_folder"]
+    fabricated.write_json(project.data_root / "image_folder/manifest.json", {"digest": ""})
+    assert told() == []
+    (project.data_root / "image_folder/manifest.json").unlink()
+    monkeypatch.setenv("TOY_PHOTOS", "/somewhere")
+    assert told() == []
 
 
 def test_printed_status_counts_each_step_of_each_paper(project):

@@ -44,6 +44,8 @@ def test_every_scale_can_be_planned(empty, scale):
     said = empty.snakemake("-n", config=f"scale={scale}")
     assert f"Reprise, scale {scale}: " in said
     assert said.index("Reprise, scale") < said.index("Job stats:")
+    # No such variable is set in a test's environment.
+    assert ("needs: REPRISE_IMAGENET (not set), for data imagenet" in said) == (scale == "paper")
 
 
 def test_bad_value_stops_before_any_job_and_names_file_and_key(empty, tmp_path):
@@ -63,6 +65,34 @@ def test_misspelt_option_and_scale_are_named(empty):
     assert "unknown key 'scal' (did you mean 'scale'?)" in said
     said = empty.snakemake("-n", config="scale=smok", fails=True)
     assert "unknown scale 'smok' (did you mean 'smoke'?)" in said
+
+
+def test_a_switch_is_true_or_false(empty):
+    said = empty.snakemake("-n", config="rehearse=treu", fails=True)
+    assert "--config: rehearse = 'treu': must be true or false" in said
+
+
+@pytest.mark.parametrize(
+    ("target", "config", "told"),
+    [
+        (  # and no `rehearsal` among those known, since `false` starts none
+            "cann",
+            "rehearse=false",
+            "unknown target 'cann' (did you mean 'can'?); "
+            "known: all, can, capdec, deit3, litv2, reference, report, sweeps, track",
+        ),
+        ("results/paper/can/claims.md", "scale=smoke", "claims.md: add `--config scale=paper`"),
+        (
+            "results/smoke/can/tables/imagnet.md",
+            "scale=smoke",
+            "no step of scale smoke makes it (did you mean 'results/smoke/can/tables/imagenet.md'",
+        ),
+    ],
+)
+def test_a_target_that_no_step_makes_is_named(empty, target, config, told):
+    said = empty.snakemake("-n", target, config=config, fails=True)
+    assert told in said
+    assert "Reprise, scale" not in said, "a mistake at the end of a long list is not seen"
 
 
 def test_second_driver_is_refused_by_pid_but_may_look(empty, tmp_path):

@@ -9,11 +9,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from snakemake.cli import get_argument_parser
+
 try:
     from reprise import locks, plan, provenance, registry, status
     from reprise.config import load_project
     from reprise.data import origin
-    from reprise.errors import ConfigError, unknown
+    from reprise.errors import ConfigError, nearest, unknown
     from reprise.rehearsal import PREFIX, is_rehearsal, rows
 except ModuleNotFoundError as error:
     sys.exit(
@@ -23,6 +25,14 @@ except ModuleNotFoundError as error:
 
 
 # ---- the project ----
+def is_true(key):
+    """A switch of --config, which Snakemake hands on as a truth value, a number or a word."""
+    value = str(config.get(key, False)).lower()
+    if value not in ("true", "false"):
+        raise ConfigError(f"--config: {key} = {config[key]!r}: must be true or false")
+    return value == "true"
+
+
 def read_project():
     """Read and check params/; a mistake is said in words, and nothing is started."""
     try:
@@ -30,7 +40,7 @@ def read_project():
             if key not in ("scale", "rehearse"):
                 raise ConfigError(f"--config: {unknown('key', key, ['scale', 'rehearse'])}")
         chosen = load_project(Path.cwd(), config.get("scale"))
-        if not config.get("rehearse", False):
+        if not is_true("rehearse"):
             return chosen
         os.environ.pop("MLFLOW_TRACKING_URI", None)  # a rehearsal is shown to nobody else
         return load_project(Path.cwd(), f"{PREFIX}{chosen.scale.scale}")
@@ -70,6 +80,18 @@ def start_warm():
     WARM_PROCESSES.append(subprocess.Popen(command, stdin=subprocess.PIPE))
 
 
+# ---- the driver's own work ----
+def drop_rate_limit():
+    """Let Snakemake look for work when a step ends, and not all the time.
+
+    To keep to a limit of jobs per second, 9.27 looks again a second after each look; every job that
+    ends adds one to those that look, and after a hundred they take a core. Steps that run here need
+    no such limit.
+    """
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+
+
 # ---- one driver at a time ----
 def take_driver_lock():
     """Take the workspace's lock before the plan is made, or return why not.
@@ -98,8 +120,6 @@ def refuse_second_driver():
 
 
 driver_lock = take_driver_lock()
-if workflow.is_main_process:  # the plan, on the stream on which Snakemake lists the jobs
-    status.print_status(project, sys.stdout if workflow.output_settings.dryrun else sys.stderr)
 
 
 # ---- where files lie ----
@@ -199,6 +219,41 @@ def headline_results(slug=None):
     """Tables, claims and all that they rest on: a deleted file is built again even if they stand."""
     below = files_of_runs(headline_runs(slug)) + headline_benchmarks(slug)
     return below + headline_tables(slug) + claims_files(slug)
+
+
+def asked_for():
+    """The targets on the command line, which Snakemake tells a workflow only after it is read."""
+    if Path(sys.argv[0]).stem not in ("snakemake", "__main__"):
+        return []
+    return get_argument_parser().parse_known_args(sys.argv[1:])[0].targets
+
+
+def check_targets():
+    """Refuse what no rule makes, in words, before anything is planned."""
+    for target in asked_for():
+        made = workflow.is_rule(target) or Path(target).exists()
+        if not made and not any(rule.is_producer(target) for rule in workflow.rules):
+            sys.exit(f"error: {why_not_made(target)}\nNothing was started.")
+
+
+def why_not_made(target):
+    """Say what is wrong with a target that no rule makes."""
+    below, _, rest = target.partition("/")
+    if not rest:
+        targets = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
+        return unknown("target", target, targets)
+    for scale in sorted((project.root / "params/scales").glob("*.yaml")):
+        if below == project.config.results_root and rest.startswith(f"{scale.stem}/"):
+            if scale.stem != SCALE:
+                return f"{target}: add `--config scale={scale.stem}`; this is scale {SCALE}"
+    files = [*all_results(), *manifests(project.data_root / name for name in DATASETS)]
+    return f"{target}: no step of scale {SCALE} makes it{nearest(target, files)}"
+
+
+def show_plan():
+    """What is there and what is not, on the stream on which Snakemake lists the jobs."""
+    dry = workflow.output_settings.dryrun
+    status.print_status(project, sys.stdout if dry else sys.stderr)
 
 
 def files_of(jobs):

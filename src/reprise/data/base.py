@@ -20,7 +20,7 @@ from torch import Tensor
 
 from reprise import registry
 from reprise.data import origin
-from reprise.errors import ConfigError, DataError, unknown
+from reprise.errors import ConfigError, DataError, at_scale, unknown
 from reprise.files import atomic, write_atomic
 from reprise.locks import hold
 from reprise.provenance import digest_of, digest_of_file
@@ -218,7 +218,7 @@ def _module(name: str, args: Mapping[str, Any]) -> tuple[SetModule, Strict]:
 
 
 def _mend(folder: Path) -> str:
-    return f"run `python -m reprise data {folder.name}` to make it again"
+    return f"run `python -m reprise data {folder.name}{at_scale()}` to make it again"
 
 
 def _read_manifest(folder: Path, name: str, args: Mapping[str, Any]) -> Manifest:
@@ -226,7 +226,7 @@ def _read_manifest(folder: Path, name: str, args: Mapping[str, Any]) -> Manifest
     if not path.is_file():
         raise DataError(
             f"{path}: no such file, so data set {folder.name!r} is not prepared; "
-            f"run `python -m reprise data {folder.name}`"
+            f"run `python -m reprise data {folder.name}{at_scale()}`"
         )
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from reprise.data.base import Log, Split
 from reprise.data.photo_files import DIGEST_BYTES, checked
-from reprise.errors import DataError
+from reprise.errors import DataError, at_scale
 from reprise.files import atomic, write_atomic
 from reprise.progress import bar
 
@@ -135,7 +135,7 @@ def find(split: Split) -> "Pack | None":
     if not says_so.is_file():
         return None
     says: dict[str, Any] = json.loads(says_so.read_bytes())
-    again = f"remove {home} or run `python -m reprise data {split.name} --pack`"
+    again = f"remove {home} or run `python -m reprise data {split.name} --pack{at_scale()}`"
     if says["digest"] != split.digest:
         raise DataError(f"{says_so}: packed from other data than were prepared; {again}")
     for file in says["files"]:

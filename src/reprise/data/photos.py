@@ -36,7 +36,7 @@ from reprise.data.base import ImageSet, Log, Prepared, Split, read_arrays, write
 from reprise.data.canvas import Findings
 from reprise.data.photo_files import DIGEST_BYTES, Files, Names, Store, checked, look_all
 from reprise.data.sets.image_folder import NAMED, Batch, Listing
-from reprise.errors import DataError
+from reprise.errors import DataError, at_scale
 from reprise.files import atomic
 from reprise.progress import bar
 from reprise.settings.base import Augment, Strict
@@ -162,7 +162,7 @@ def _mapped(split: Split, part: str) -> NDArray[Any]:
     if not path.is_file():
         raise DataError(
             f"{path}: no such file; remove {split.folder / 'manifest.json'} and run "
-            f"`python -m reprise data {split.name}`"
+            f"`python -m reprise data {split.name}{at_scale()}`"
         )
     array: NDArray[Any] = np.load(path, mmap_mode="r")
     return array

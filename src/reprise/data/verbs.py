@@ -8,7 +8,7 @@ from typing import Any
 from reprise.config import Dataset, Project
 from reprise.data import base, check, get, origin, pack, public
 from reprise.data.public import Entry
-from reprise.errors import ConfigError, DataError, unknown
+from reprise.errors import ConfigError, DataError, at_scale, unknown
 from reprise.progress import say
 
 DEFAULT_SIZE = 224  # of what is only looked at
@@ -61,7 +61,8 @@ def fetch(chosen: Chosen, keep_archives: bool) -> None:
 def _root(chosen: Chosen) -> Path:
     if "root" not in chosen.args:
         raise ConfigError(
-            f"data set {chosen.name!r} has no root: `python -m reprise data {chosen.name}` makes it"
+            f"data set {chosen.name!r} has no root: "
+            f"`python -m reprise data {chosen.name}{at_scale()}` makes it"
         )
     return origin.place(str(chosen.args["root"]))
 

@@ -7,7 +7,7 @@ resolved values.
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from reprise.errors import unknown
@@ -16,6 +16,16 @@ from reprise.settings.claims import Claim
 from reprise.settings.evaluators import Evaluator
 
 Json = dict[str, Any]
+
+
+def each_once(seeds: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Raise pydantic's error where a seed stands twice: it would be one run, counted as two."""
+    for seed in seeds or ():
+        if (seeds or ()).count(seed) > 1:
+            raise PydanticCustomError(
+                "seeds", "seed {seed} is given twice; give each seed once", {"seed": seed}
+            )
+    return seeds
 
 
 class Dataset(Strict):
@@ -71,6 +81,22 @@ class Run(Strict):
     evaluate: tuple[str, ...] = ()
     headline: bool = True
     seeds: tuple[int, ...] | None = Field(None, description="instead of the scale's seeds")
+    _places: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    _each_once = field_validator("seeds")(each_once)
+
+    def placed(self, **places: str) -> Self:
+        """Return the same run that knows in which file, under which key, parts of its model stand.
+
+        That is for messages alone, and in no digest.
+        """
+        made = self.model_copy()
+        made._places = places
+        return made
+
+    def place(self, part: str) -> str:
+        """Return 'file: key.path' of ``name`` or ``args`` of its model, as far as it is known."""
+        return self._places.get(part, f"model.{part}")
 
     @model_validator(mode="after")
     def _released_weights_are_not_trained(self) -> Self:
@@ -291,6 +317,8 @@ class Scale(Strict):
     threads: int = Field(gt=0, description="torch threads of a job, part of a run's digest")
     datasets: dict[str, Dataset]
     papers: dict[str, Any] = Field(default_factory=dict)
+
+    _each_once = field_validator("seeds", "reference_seeds")(each_once)
 
 
 class Config(Strict):
