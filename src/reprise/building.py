@@ -24,6 +24,8 @@ class Builder:
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what copying and pickling look for
+            raise AttributeError(name)
         return getattr(self._module, name)
 
     def build(self, run: Run, data: Any) -> Any:
@@ -73,10 +75,10 @@ def _other_channels(run: Run, data: Any, method: Any) -> str:
     The first convolution tells what a model takes. Made-up subjects have no name; of a run without
     augmentation the method itself makes what its model is given.
     """
-    name = getattr(data, "name", None)
-    if name is None or run.augment is None:
+    name, encoder = getattr(data, "name", None), getattr(method, "encoder", None)
+    if name is None or run.augment is None or encoder is None:
         return ""
-    layers = (getattr(layer, "in_channels", None) for layer in method.encoder.modules())
+    layers = (getattr(layer, "in_channels", None) for layer in encoder.modules())
     takes = next((channels for channels in layers if channels is not None), data.channels)
     if takes == data.channels:
         return ""

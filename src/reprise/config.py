@@ -269,7 +269,9 @@ def _check_new_entries(over: Json, raw: Json, where: str, paper_file: Path) -> N
     for part, tells in _NEW.items():
         entries, known = over.get(part) or {}, raw.get(part) or {}
         for name in entries if isinstance(entries, Mapping) else ():
-            if name not in known and not set(tells) & set(entries[name] or {}):
+            entry = entries[name]
+            says_it = isinstance(entry, Mapping) and set(tells) & set(entry)
+            if name not in known and not says_it:
                 raise ConfigError(
                     f"{where}.{part}.{name}: {paper_file} has none of this name"
                     f"{nearest(str(name), known)}, and a new one must say `{tells[0]}`"

@@ -34,9 +34,9 @@ class Interrupted(Exception):
 def at_scale() -> str:
     """Return ``" --scale x"`` where this command line was given one, for commands to type next."""
     words = sys.argv[1:]
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for place, word in enumerate(words):
         if word == "--scale":
-            return f" --scale {following}"
+            return " ".join(["", *words[place : place + 2]])
         if word.startswith("--scale="):
             return f" {word}"
     return ""

@@ -100,7 +100,8 @@ def _write(job: TableJob, table: Json) -> None:
     commands = "\n".join(_commands(table))
     text = (
         f"{markdown.render(table)}\n## Commands\n\nThese made its numbers; data and earlier runs, "
-        f"which they want, come with `snakemake --cores all reference`.\n\n{commands}"
+        f"which they want, come with `snakemake --cores all reference --config scale="
+        f"{job.project.scale.scale}`.\n\n{commands}"
     )
     write_atomic(file.with_suffix(".md"), text)
 
@@ -176,15 +177,15 @@ def _what_ran(project: Project) -> str:
     """Return in words which seeds there are, if any, and what wrote the tables."""
     scale = project.scale
     command = f"python -m reprise snapshot --scale {scale.scale}"
-    if not any((job.folder / "meta.json").is_file() for job in run_jobs(project) if job.run.steps):
+    if not any(file.is_file() for job in run_jobs(project) for file in job.eval_outputs):
         return (
             "Counts, speed and memory alone: at this scale nothing was trained, so there is no "
             f"score. Written by `{command} --partial` after single benchmarks"
         )
     return (
         f"Headline rows have seeds {', '.join(map(str, scale.seeds))}, sweep rows seed "
-        f"{scale.seeds[0]}. Trainings shared the machine with other work, so their times say "
-        f"little of speed; benchmarks had it alone. Written by `{command}` after "
+        f"{scale.seeds[0]}. Trainings ran beside each other, so their times say little of speed; "
+        f"timed benchmarks had the workflow's cores alone. Written by `{command}` after "
         f"`snakemake --cores all reference --config scale={scale.scale}`"
     )
 

@@ -235,9 +235,10 @@ def _unset(project: Project) -> dict[str, set[str]]:
     """Return the environment variables that data sets yet to be prepared need, with their names."""
     missing: dict[str, set[str]] = {}
     for dataset in project.scale.datasets.values():
-        for variable in re.findall(r"\$\{?(\w+)", str(dataset.args.get("root", ""))):
+        words = " ".join(value for value in dataset.args.values() if isinstance(value, str))
+        for variable in re.findall(r"\$\{?(\w+)", words):
             prepared = project.data_root / dataset.home / "manifest.json"
-            if variable not in os.environ and not prepared.is_file():
+            if not os.environ.get(variable) and not prepared.is_file():
                 missing.setdefault(variable, set()).add(dataset.home)
     return missing
 

@@ -49,6 +49,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     while not Path(address).exists():
+        assert process.poll() is None, "the server ended"
         time.sleep(0.02)
     yield address, process
     process.kill()

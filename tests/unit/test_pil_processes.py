@@ -22,7 +22,7 @@ RAND = RecipeAugment(size=24, backend="pil", policy="rand", jitter=0)
 THREE = RecipeAugment(size=24, backend="pil")
 # A crew of two, one batch, and their numbers; then what the arguments say.
 PROGRAM = """
-import atexit, os, sys, time
+import atexit, multiprocessing.util, os, signal, sys, time
 import torch
 from reprise.data import pil_augment
 from reprise.data.three_augment import recipe_augment
@@ -39,6 +39,13 @@ if sys.argv[1] == "end":
 if sys.argv[1] == "short end":  # as the command line does
     atexit._run_exitfuncs()
     os._exit(0)
+if sys.argv[1] == "at once":  # nothing between the pool's end and the wait for its processes
+    crew.close()
+    multiprocessing.util._exit_function()
+    os._exit(0)
+if sys.argv[1] == "one lost":
+    os.kill(next(iter(crew._pool._processes)), signal.SIGKILL)
+    sys.exit(0)
 time.sleep(60)
 """
 
@@ -101,7 +108,15 @@ def test_they_leave_signals_to_the_parent(by_two: None) -> None:
     assert torch.equal(recipe_augment(photos(128), RAND, Draws(KEY, 128)), before)
 
 
-@pytest.mark.parametrize("how", ["end", "short end", "killed"])
+def lives(number: int) -> bool:
+    """Say whether a process is there, but for its number, which its parent may still ask for."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("how", ["end", "short end", "at once", "one lost", "killed"])
 def test_they_end_with_the_process_that_made_them(how: str) -> None:
     source = str(Path(pil_processes.__file__).parents[2])
     process = subprocess.Popen(
@@ -117,7 +132,7 @@ def test_they_end_with_the_process_that_made_them(how: str) -> None:
         process.kill()
     assert process.wait(timeout=60) == (-signal.SIGKILL if how == "killed" else 0)
     limit = time.monotonic() + 20
-    while any(Path(f"/proc/{number}/stat").exists() for number in crew):
+    while any(lives(number) for number in crew):
         assert time.monotonic() < limit, "a process of the crew outlives its parent"
         time.sleep(0.05)
 

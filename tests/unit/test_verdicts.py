@@ -306,16 +306,16 @@ def test_the_worked_example_is_what_the_code_says() -> None:
     assert f"[+{low:.1f}, +{high:.1f}]" in text
     p = float(verdicts.p_values(gains[None])[0])
     assert f"one-sided p = {p:.4f}" in text
-    assert f"multiplied by seven: {7 * p:.3f}" in text
-    reach = verdicts.smallest_detectable(gains, 0.05 / 7)
-    assert f"had to be {reach:.1f} points" in text
+    assert f"multiplied by eight: {8 * p:.3f}" in text
+    reach = verdicts.smallest_detectable(gains, 0.05 / 8)
+    assert f"have to be {reach:.1f} points" in text
     (fifth,) = re.findall(r"effects \+([\d.]+), \+([\d.]+) and \+([\d.]+):", text)
     pairs = np.array(fifth, float)
     p = float(verdicts.p_values(pairs[None])[0])
     low, high = intervals.over_seeds(pairs)
     assert f"mean +{pairs.mean():.1f}, interval [−{-low:.1f}, +{high:.1f}], p = {p:.3f}" in text
-    assert f"multiplied by three: {3 * p:.3f}" in text
-    assert f"true effect of {verdicts.smallest_detectable(pairs, 0.05 / 6):.1f} points" in text
+    assert f"multiplied by four: {4 * p:.3f}" in text
+    assert f"true effect of {verdicts.smallest_detectable(pairs, 0.05 / 7):.1f} points" in text
 
 
 def test_the_table_of_the_smallest_detectable_effect_is_right() -> None:

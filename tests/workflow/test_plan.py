@@ -81,7 +81,7 @@ def test_a_switch_is_true_or_false(empty):
             "unknown target 'cann' (did you mean 'can'?); "
             "known: all, can, capdec, deit3, litv2, reference, report, sweeps, track",
         ),
-        ("results/paper/can/claims.md", "scale=smoke", "claims.md: add `--config scale=paper`"),
+        ("results/paper/can/claims.md", "scale=smoke", "claims.md: say `--config scale=paper`"),
         (
             "results/smoke/can/tables/imagnet.md",
             "scale=smoke",

@@ -232,8 +232,11 @@ def check_targets():
     """Refuse what no rule makes, in words, before anything is planned."""
     for target in asked_for():
         made = workflow.is_rule(target) or Path(target).exists()
-        if not made and not any(rule.is_producer(target) for rule in workflow.rules):
-            sys.exit(f"error: {why_not_made(target)}\nNothing was started.")
+        # As Snakemake writes paths: `./results/...` is `results/...`.
+        file = target if os.path.isabs(target) else os.path.relpath(target)
+        if not made and not any(rule.is_producer(file) for rule in workflow.rules):
+            why = why_not_made(file if "/" in target else target)
+            sys.exit(f"error: {why}\nNothing was started.")
 
 
 def why_not_made(target):
@@ -243,9 +246,10 @@ def why_not_made(target):
         targets = [rule.name for rule in workflow.rules if not rule.has_wildcards()]
         return unknown("target", target, targets)
     for scale in sorted((project.root / "params/scales").glob("*.yaml")):
-        if below == project.config.results_root and rest.startswith(f"{scale.stem}/"):
-            if scale.stem != SCALE:
-                return f"{target}: add `--config scale={scale.stem}`; this is scale {SCALE}"
+        wanted = [name for name in (scale.stem, f"{PREFIX}{scale.stem}") if rest.startswith(f"{name}/")]
+        if below == project.config.results_root and wanted and wanted[0] != SCALE:
+            rehearse = " rehearse=true" * wanted[0].startswith(PREFIX)
+            return f"{target}: say `--config scale={scale.stem}{rehearse}`; this is scale {SCALE}"
     files = [*all_results(), *manifests(project.data_root / name for name in DATASETS)]
     return f"{target}: no step of scale {SCALE} makes it{nearest(target, files)}"
 

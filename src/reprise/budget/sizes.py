@@ -63,7 +63,7 @@ def of(project: Project, catalogue: Catalogue, alias: str) -> Sizes:
         height,
         width,
         0 if known is None else known.captions,
-        _download_gb(counts, known),
+        _download_gb(args, counts, known),
         source,
     )
 
@@ -101,16 +101,16 @@ def _counts(manifest: Json, args: dict[str, Any], known: Data | None) -> tuple[d
     if made:
         return made, "settings"
     if known is not None and known.splits:
-        asked = args.get("splits", known.splits)
-        return {name: known.splits[name] for name in asked}, "catalogue"
+        asked = args.get("splits") or known.splits
+        return {name: count for name, count in known.splits.items() if name in asked}, "catalogue"
     return {}, "not known"
 
 
-def _download_gb(counts: dict[str, int], known: Data | None) -> float | None:
+def _download_gb(args: dict[str, Any], counts: dict[str, int], known: Data | None) -> float | None:
     """Return what is fetched; of a set whose splits are asked for alone, by their share of it."""
     if known is None or known.download_gb is None:
         return None
-    parts = counts.keys() < known.splits.keys()
+    parts = "splits" in args and counts.keys() < known.splits.keys()
     share = sum(counts.values()) / sum(known.splits.values()) if parts else 1.0
     return known.download_gb * share
 

@@ -59,7 +59,8 @@ def augment(pixels: Tensor, settings: RecipeAugment, draws: Draws) -> Tensor:
             for number, key in enumerate(keys):
                 augment_block(steps, images, done, number * BLOCK, key)
     found = torch.from_numpy(done).view(*done.shape[:3], -1).permute(0, 3, 1, 2)
-    return found.to(pixels.device, torch.float32, memory_format=torch.contiguous_format).div_(255)
+    moved = found.to(pixels.device)  # a byte a value
+    return moved.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
 def augment_block(steps: Sequence[Step], images: Bytes, done: Bytes, first: int, key: Key) -> None:

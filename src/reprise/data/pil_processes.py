@@ -10,7 +10,7 @@ import contextlib
 import ctypes
 import math
 import mmap
-import multiprocessing
+import multiprocessing.context
 import os
 import signal
 from collections.abc import Callable
@@ -30,10 +30,24 @@ _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 
 
 def cores() -> int:
-    """Return how many cores this process may use, an equal share beside others of `torchrun`."""
+    """Return how many cores this process may use, an equal share beside others of `torchrun`.
+
+    By its affinity: a container's quota of time is not seen.
+    """
     known = getattr(os, "sched_getaffinity", None)
     found = len(known(0)) if known else os.cpu_count() or 1
     return max(1, found // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+class _Process(multiprocessing.context.ForkProcess):
+    """Ends when the pool asks it to, though it leaves signals to us."""
+
+    def terminate(self) -> None:
+        self.kill()
+
+
+class _Forks(multiprocessing.context.ForkContext):
+    Process = _Process
 
 
 class Crew:
@@ -49,7 +63,7 @@ class Crew:
         self._batch, self._result = _shared(batch), _shared(result)
         self._pool = ProcessPoolExecutor(
             processes,
-            multiprocessing.get_context("fork"),
+            _Forks(),
             _begin,
             (work, self._batch, self._result, os.getpid()),
         )
@@ -65,9 +79,6 @@ class Crew:
         try:
             list(self._pool.map(_carry_out, range(0, len(images), BLOCK), keys))
         except BrokenProcessPool:
-            # The pool asks the others to end by a signal that they leave to us, and waits.
-            for process in list(self._pool._processes.values()):
-                process.kill()
             raise RepriseError(
                 "a process that augments images was killed, perhaps for want of memory. The same "
                 "command goes on from the last checkpoint"
@@ -77,7 +88,10 @@ class Crew:
     def close(self) -> None:
         """Let the processes end."""
         atexit.unregister(self.close)
+        processes = list((self._pool._processes or {}).values())
         self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()  # a queue that is closed first would never tell them
 
 
 def _shared(shape: tuple[int, ...]) -> Bytes:
