@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,7 +34,7 @@ pil_augment.helpers = lambda pixels, blocks: 2
 settings = RecipeAugment(size=24, backend="pil", policy="rand", jitter=0)
 recipe_augment(torch.rand(128, 3, 28, 28), settings, Draws(Key(("test",)), 128))
 (crew,) = pil_augment._crews.values()
-print(*crew._pool._processes, flush=True)
+print(*(process.pid for process in crew.processes), flush=True)
 if sys.argv[1] == "end":
     sys.exit(0)
 if sys.argv[1] == "short end":  # as the command line does
@@ -44,7 +45,7 @@ if sys.argv[1] == "at once":  # nothing between the pool's end and the wait for 
     multiprocessing.util._exit_function()
     os._exit(0)
 if sys.argv[1] == "one lost":
-    os.kill(next(iter(crew._pool._processes)), signal.SIGKILL)
+    crew.processes[0].kill()
     sys.exit(0)
 time.sleep(60)
 """
@@ -85,25 +86,32 @@ def test_a_share_of_a_batch_and_another_shape(
     assert len(pil_augment._crews) == 1, "the crew of the other shape ended"
 
 
-def again_and_again() -> None:
-    for _ in range(100):
-        recipe_augment(photos(128), RAND, Draws(KEY, 128))
-
-
 def test_a_killed_process_is_named_and_does_not_hang(by_two: None) -> None:
     recipe_augment(photos(128), RAND, Draws(KEY, 128))
     (crew,) = pil_augment._crews.values()
-    os.kill(next(iter(crew._pool._processes)), signal.SIGKILL)
+    crew.processes[0].kill()
     with pytest.raises(RepriseError, match="killed"):
-        again_and_again()  # the pool notices after a moment
+        recipe_augment(photos(128), RAND, Draws(KEY, 128))
+
+
+def test_what_one_of_them_raises_is_raised_here() -> None:
+    def work(batch: object, result: object, first: int, key: Key) -> None:
+        if first == BLOCK:
+            raise ValueError("a broken image")
+
+    crew = pil_processes.Crew(work, (2 * BLOCK, 4), (2 * BLOCK, 4), 2)
+    with pytest.raises(ValueError, match="a broken image"):
+        crew.run(np.zeros((2 * BLOCK, 4), np.uint8), [KEY, KEY])
+    crew.close()
 
 
 def test_they_leave_signals_to_the_parent(by_two: None) -> None:
     before = recipe_augment(photos(128), RAND, Draws(KEY, 128))
     (crew,) = pil_augment._crews.values()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        for process in crew._pool._processes:
-            os.kill(process, number)
+        for process in crew.processes:
+            assert process.pid is not None
+            os.kill(process.pid, number)
     time.sleep(0.1)
     assert torch.equal(recipe_augment(photos(128), RAND, Draws(KEY, 128)), before)
 

@@ -10,12 +10,12 @@ import contextlib
 import ctypes
 import math
 import mmap
-import multiprocessing.context
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,59 +39,58 @@ def cores() -> int:
     return max(1, found // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-class _Process(multiprocessing.context.ForkProcess):
-    """Ends when the pool asks it to, though it leaves signals to us."""
-
-    def terminate(self) -> None:
-        self.kill()
-
-
-class _Forks(multiprocessing.context.ForkContext):
-    Process = _Process
-
-
 class Crew:
     """Processes that carry out ``work`` on batches of one shape, uint8 [B, ...].
 
-    ``processes`` are made when the first batch comes, by a fork, so ``work`` may be any function.
-    Not for platforms without fork.
+    They are forked, so ``work`` may be any function; not for platforms without fork. Each has a
+    pipe of its own and no lock is shared, so that one which is killed holds up no other.
     """
 
     def __init__(
         self, work: Work, batch: tuple[int, ...], result: tuple[int, ...], processes: int
     ) -> None:
         self._batch, self._result = _shared(batch), _shared(result)
-        self._pool = ProcessPoolExecutor(
-            processes,
-            _Forks(),
-            _begin,
-            (work, self._batch, self._result, os.getpid()),
-        )
-        # Else the end of this process would wait for theirs.
+        self._links: list[Connection] = []
+        self.processes: list[ForkProcess] = []
+        context = multiprocessing.get_context("fork")
+        for _ in range(processes):
+            ours, theirs = context.Pipe()
+            given = (theirs, work, self._batch, self._result, os.getpid())
+            process = context.Process(target=_serve, args=given, daemon=True)
+            process.start()
+            theirs.close()  # else the end of that process would not be seen
+            self._links.append(ours)
+            self.processes.append(process)
+        # Before multiprocessing asks them to end by a signal that they leave to us, and waits.
         atexit.register(self.close)
 
     def run(self, images: Bytes, keys: list[Key]) -> Bytes:
         """Return the result of a batch, one key for each of its blocks; valid until the next.
 
-        RepriseError where one of the processes was killed.
+        RepriseError where one of the processes was killed; what one of them raises is raised here.
         """
         self._batch[:] = images
+        blocks = list(zip(range(0, len(images), BLOCK), keys, strict=True))
         try:
-            list(self._pool.map(_carry_out, range(0, len(images), BLOCK), keys))
-        except BrokenProcessPool:
+            for number, link in enumerate(self._links):
+                link.send(blocks[number :: len(self._links)])
+            failures = [link.recv() for link in self._links]
+        except (EOFError, OSError):
+            self.close()
             raise RepriseError(
                 "a process that augments images was killed, perhaps for want of memory. The same "
                 "command goes on from the last checkpoint"
             ) from None
+        for failure in filter(None, failures):
+            raise failure
         return self._result
 
     def close(self) -> None:
-        """Let the processes end."""
+        """End the processes."""
         atexit.unregister(self.close)
-        processes = list((self._pool._processes or {}).values())
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill()  # a queue that is closed first would never tell them
+        for process in self.processes:
+            process.kill()
+            process.join()
 
 
 def _shared(shape: tuple[int, ...]) -> Bytes:
@@ -100,10 +99,21 @@ def _shared(shape: tuple[int, ...]) -> Bytes:
 
 
 # ---- in a process of the crew ----
-_task: tuple[Work, Bytes, Bytes]
+def _serve(link: Connection, work: Work, batch: Bytes, result: Bytes, parent: int) -> None:
+    """Do what is asked, block by block, and answer with what went wrong or None."""
+    _live_with(parent)
+    while True:
+        blocks: list[tuple[int, Key]] = link.recv()
+        failure = None
+        try:
+            for first, key in blocks:
+                work(batch, result, first, key)
+        except Exception as error:  # the parent's to raise
+            failure = error
+        link.send(failure)
 
 
-def _begin(work: Work, batch: Bytes, result: Bytes, parent: int) -> None:
+def _live_with(parent: int) -> None:
     """Leave signals to the parent, which decides when to end, and end with it."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
@@ -111,10 +121,3 @@ def _begin(work: Work, batch: Bytes, result: Bytes, parent: int) -> None:
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # it died before it could be watched
-    global _task
-    _task = work, batch, result
-
-
-def _carry_out(first: int, key: Key) -> None:
-    work, batch, result = _task
-    work(batch, result, first, key)
