@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from reprise import registry
-from reprise.errors import ConfigError, nearest, unknown
+from reprise.errors import ConfigError, unknown
+from reprise.settings.overlays import check_new_entries, laid_over, rows_by_place
 from reprise.settings.project import (
     Benchmark,
     Config,
@@ -236,9 +237,9 @@ def _load_paper(slug: str, params: Path, scale_file: Path, scale: Scale) -> Pape
     paper_file = params / "papers" / f"{slug}.yaml"
     raw = read_yaml(paper_file)
     over = scale.papers.get(slug) or {}
-    _check_new_entries(over, raw, f"{scale_file}: papers.{slug}", paper_file)
-    over = _rows_by_place(over, raw, f"{scale_file}: papers.{slug}")
-    merged = _laid_over(raw, over)
+    check_new_entries(over, raw, f"{scale_file}: papers.{slug}", paper_file)
+    over = rows_by_place(over, raw, f"{scale_file}: papers.{slug}")
+    merged = laid_over(raw, over)
     runs, parents = resolve_runs(merged.get("runs", {}), str(paper_file))
     source = Source(paper_file, scale_file, raw, over, parents)
     paper = validate(Paper, {**merged, "runs": runs}, source)
@@ -252,69 +253,6 @@ def _load_paper(slug: str, params: Path, scale_file: Path, scale: Scale) -> Pape
     paper = paper.model_copy(update={"runs": checked})
     check_references(paper, params, functools.partial(_place, source))
     return paper
-
-
-# What an entry says that a scale adds to a part of a paper; one that says none of it is misspelt.
-_NEW = {
-    "runs": ("extends", "method"),
-    "evaluators": ("kind",),
-    "benchmarks": ("runs",),
-    "tables": ("metrics",),
-    "claims": ("statement",),
-}
-
-
-def _check_new_entries(over: Json, raw: Json, where: str, paper_file: Path) -> None:
-    """Refuse what a scale lays over a run, evaluator, table, ... that the paper does not have."""
-    for part, tells in _NEW.items():
-        entries, known = over.get(part) or {}, raw.get(part) or {}
-        for name in entries if isinstance(entries, Mapping) else ():
-            entry = entries[name]
-            says_it = isinstance(entry, Mapping) and set(tells) & set(entry)
-            if name not in known and not says_it:
-                raise ConfigError(
-                    f"{where}.{part}.{name}: {paper_file} has none of this name"
-                    f"{nearest(str(name), known)}, and a new one must say `{tells[0]}`"
-                )
-
-
-def _rows_by_place(over: Json, raw: Json, where: str) -> Json:
-    """Return what a scale lays over a paper, with single rows of its tables named by their place.
-
-    Beside a whole list, a scale's ``rows`` may be a mapping of row labels to what changes in them,
-    and its ``more_rows`` stand below. Raises ConfigError for a label that no row has.
-    """
-    tables = dict(over.get("tables") or {})
-    for name, table in tables.items():
-        if not isinstance(table, Mapping) or isinstance(table.get("rows"), list):
-            continue
-        given = raw.get("tables", {}).get(name, {}).get("rows", [])
-        places = {str(row.get("label")): str(place) for place, row in enumerate(given)}
-        changes: Json = {}
-        for label, change in (table.get("rows") or {}).items():
-            if str(label) not in places:
-                text = unknown("row", str(label), places)
-                raise ConfigError(f"{where}.tables.{name}.rows: {text}")
-            changes[places[str(label)]] = change
-        for place, row in enumerate(table.get("more_rows") or (), len(given)):
-            changes[str(place)] = row
-        kept = {key: value for key, value in table.items() if key not in ("rows", "more_rows")}
-        tables[name] = {**kept, **({"rows": changes} if changes else {})}
-    return {**over, **({"tables": tables} if tables else {})}
-
-
-def _laid_over(raw: Json, over: Json) -> Json:
-    """Return a paper's values with a scale's over them, rows of tables by their place."""
-    merged = overlay(raw, over)
-    for name, table in (over.get("tables") or {}).items():
-        changes = table.get("rows") if isinstance(table, Mapping) else None
-        if isinstance(changes, Mapping):
-            given = raw.get("tables", {}).get(name, {}).get("rows", [])
-            rows = [overlay(row, changes.get(str(at)) or {}) for at, row in enumerate(given)]
-            more = [row for at, row in changes.items() if int(at) >= len(given)]
-            own = {**merged["tables"][name], "rows": [*rows, *more]}
-            merged = {**merged, "tables": {**merged["tables"], name: own}}
-    return merged
 
 
 def _check_run(name: str, run: Run, paper: Paper, scale: Scale, source: Source) -> Run:
