@@ -14,7 +14,7 @@ HEAD = [
     "p after Holm",
     "smallest detectable",
     "seeds",
-    "samples",
+    "measured over",
     "beside the printed effect",
 ]
 THIS_RUN = "this run only"
@@ -95,6 +95,33 @@ def printed(one: Json) -> str:
     return agreement.said(one.get("against_print"), one["unit"])
 
 
+def seeds(one: Json) -> str:
+    """Return the number of a claim's seeds; nothing of counts and timings, which have none."""
+    return "" if one["n"] == 1 or _timed(one) else str(len(one["seeds"]))
+
+
+def samples(one: Json) -> str:
+    """Return of how many images or rounds each number is; empty where they differ, or counts."""
+    if not one["seeds"] or (one["n"] or 1) == 1:
+        return ""
+    return f"{one['n']:,} {'rounds' if _timed(one) else 'samples'}"
+
+
+def known(one: Json) -> str:
+    """Return what the reference knows of a claim: effect, seeds, and whether it is stale."""
+    count = seeds(one)
+    said = [
+        effect(one),
+        f"{count} seed{'s' * (count != '1')}" if count else "",
+        "stale" if one["stale"] else "",
+    ]
+    return ", ".join(filter(None, said))
+
+
+def _timed(one: Json) -> bool:
+    return any("benchmark" in made for cell in one["cells"] for made in cell["runs"])
+
+
 def details(one: Json) -> Iterator[str]:
     """Yield all that is known of a claim, a line each."""
     known = f" ({one['confidence']})" if one["confidence"] else ""
@@ -122,16 +149,17 @@ def _made_of(one: Json) -> Iterator[str]:
     cells = [cell for cell in one["cells"] if cell["values"]]
     if not cells or not one["seeds"]:
         return
-    seeds = ", ".join(map(str, one["seeds"]))
-    samples = f"{one['n']:,} samples" if one["n"] else "cells of several numbers of samples"
+    made = [f"scale {one['scale']['scale']}"]
+    if seeds(one):
+        made.append(f"seed {', '.join(map(str, one['seeds']))}")
+    made.append(samples(one) or ("counted" if one["n"] == 1 else "cells of several sizes"))
     tables = ", ".join(dict.fromkeys(f"{cell['table']} ({cell['column']})" for cell in cells))
     rows = "; ".join(dict.fromkeys(cell["row"] for cell in cells))
-    where = f"cells of {tables}: {rows}"
-    yield f"scale {one['scale']['scale']}, seed {seeds}, {samples}; {where}"
+    yield f"{', '.join(made)}; cells of {tables}: {rows}"
 
 
 def _row(one: Json) -> list[str]:
-    reach, samples = one["smallest_detectable"], one["n"]
+    reach = one["smallest_detectable"]
     return [
         f"{one['id']}: {one['statement']}",
         verdict(one),
@@ -139,8 +167,8 @@ def _row(one: Json) -> list[str]:
         effect(one),
         _p(one),
         "" if reach is None else _with_unit(number(reach, _format(one["unit"])), one["unit"]),
-        str(len(one["seeds"])),
-        f"{samples:,}" if samples and one["seeds"] else "",
+        seeds(one),
+        samples(one),
         printed(one),
     ]
 

@@ -135,6 +135,7 @@ def test_three_seeds_support_contradict_or_leave_open(tmp_path: Path) -> None:
         stats.t.interval(0.95, 2, loc=gains.mean(), scale=stats.sem(gains))
     )
     assert (up["unit"], up["seeds"], up["n"]) == ("points", [0, 1, 2], N)
+    assert (render.seeds(up), render.samples(up)) == ("3", f"{N:,} samples")
     assert up["cells"][0]["values"] == {str(seed): 100 * learned[seed] / N for seed in SEEDS}
     assert up["basis"] == "paired one-sided t over 3 seeds; Holm over the paper's 2 tests"
     solved = TTestPower().solve_power(nobs=3, alpha=0.05 / 2, power=0.8, alternative="larger")
@@ -273,6 +274,7 @@ def test_rounds_of_a_benchmark_are_one_run(tmp_path: Path, kind: str) -> None:
     assert one["interval"] == pytest.approx(expected if kind == "greater" else np.exp(expected))
     assert "one benchmark on one machine, 3 rounds" in one["basis"]
     assert one["detectable_over"] == "rounds of the benchmark"
+    assert (render.seeds(one), render.samples(one)) == ("", "3 rounds"), "it varies with no seed"
     solved = TTestPower().solve_power(nobs=3, alpha=0.05, power=0.8, alternative="larger")
     reach = float(np.ravel(solved)[0]) * rounds.std(ddof=1)
     assert one["smallest_detectable"] == pytest.approx(
@@ -337,6 +339,8 @@ def test_counts_are_decided_exactly(
     assert one["interval"] == [one["effect"]] * 2
     assert one["basis"].startswith("exact: counted")
     assert render.effect(one) == f"{one['effect']:+.3g} M", "a count has no interval"
+    assert (render.seeds(one), render.samples(one)) == ("", ""), "nor seeds"
+    assert "scale tiny, counted; cells of" in "\n".join(render.details(one))
 
 
 @pytest.mark.parametrize(("bound", "verdict"), [(1.7, "supported"), (1.71, "contradicted")])

@@ -92,7 +92,7 @@ def _claims(shown: Gathered, slug: str) -> Iterator[str]:
             f"{one['id']}: {one['statement']}",
             ledger.verdict(one),
             ledger.effect(one),
-            str(len(one["seeds"])),
+            ledger.seeds(one),
             ledger.printed(one),
             _known(known.get(one["id"])),
             one["basis"],
@@ -106,10 +106,8 @@ def _claims(shown: Gathered, slug: str) -> Iterator[str]:
 def _known(one: Json | None) -> str:
     if one is None:
         return ""
-    seeds = words.count(len(one["seeds"]), "seed")
-    effect = ledger.effect(one)
-    shown = f"{effect}, {seeds}" if effect else seeds
-    return f"{ledger.verdict(one)} ({shown}{', stale' if one['stale'] else ''})"
+    shown = ledger.known(one)
+    return f"{ledger.verdict(one)} ({shown})" if shown else ledger.verdict(one)
 
 
 def _table(shown: Gathered, job: TableJob) -> Iterator[str]:

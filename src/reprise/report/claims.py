@@ -32,7 +32,8 @@ def shown_claims(shown: Gathered, slug: str, tables: Sequence[Json]) -> Json:
                 "details": list(ledger.details(one)),
                 "asked": ledger.asked(one),
                 "reach": _reach(one),
-                "samples": _samples(one),
+                "counted_seeds": ledger.seeds(one),
+                "samples": ledger.samples(one),
                 "compared": ledger.printed(one),
                 "links": list(_links(slug, one, tables)),
                 "known": _known_claim(known.get(one["id"])),
@@ -47,14 +48,6 @@ def _reach(claim: Json) -> str:
     reach, unit = claim["smallest_detectable"], claim["unit"]
     shown = "%" if unit == "points" else unit
     return "" if reach is None else f"{markdown.number(reach, shown)} {unit}".strip()
-
-
-def _samples(claim: Json) -> str:
-    """Return of how many images or rounds each number is, empty where they differ or are one."""
-    if not claim["seeds"] or (claim["n"] or 1) == 1:
-        return ""
-    measured = any("benchmark" in made for cell in claim["cells"] for made in cell["runs"])
-    return f"{claim['n']:,} {'rounds' if measured else 'samples'}"
 
 
 def _links(slug: str, claim: Json, tables: Sequence[Json]) -> Iterator[Json]:
@@ -90,7 +83,5 @@ def _known_claim(one: Json | None) -> Json | None:
     return {
         "verdict": ledger.verdict(one),
         "outcome": summary.key(summary.outcome(one)),
-        "effect": ledger.effect(one),
-        "seeds": one["seeds"],
-        "stale": one["stale"],
+        "said": ledger.known(one),
     }
