@@ -19,6 +19,7 @@ min_version("9.14")
 # Reads and checks params/ before any job. There is no `configfile:` because params/config.yaml is
 # read there, too, with the mistakes in it named.
 include: "workflow/rules/common.smk"
+include: "workflow/rules/targets.smk"
 
 
 rule all:
