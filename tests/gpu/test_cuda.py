@@ -20,9 +20,11 @@ from reprise.config import Project, load_project
 from reprise.data import verbs
 from reprise.data.three_augment import recipe_augment
 from reprise.errors import Interrupted
+from reprise.evaluators import linear_probe
 from reprise.models.hilo import HiLo
 from reprise.plan import RunJob
 from reprise.settings.deit3_augment import RecipeAugment
+from reprise.settings.evaluators import LinearProbe
 from reprise.training import loop
 from reprise.training.run import train
 from reprise.training.seeding import BLOCK, Draws, Key
@@ -88,6 +90,23 @@ def test_pillow_augments_by_several_processes_what_it_does_by_one() -> None:
     pixels, draws = torch.rand(4 * BLOCK, 3, 28, 28), Draws(Key(("test",)), 4 * BLOCK)
     found = recipe_augment(pixels.cuda(), settings, draws)
     assert torch.equal(found.cpu(), recipe_augment(pixels, settings, draws))
+
+
+def test_a_gpu_fits_the_probe_that_a_processor_fits() -> None:
+    torch.manual_seed(0)
+    features = torch.randn(2000, 64)
+    labels = (features @ torch.randn(64, 10)).argmax(1).numpy()
+    settings = LinearProbe(kind="linear_probe", data="photos", labels=2000)
+    found = []
+    for device in map(torch.device, ("cpu", "cuda")):
+        placed = linear_probe.place(features.numpy(), device)
+        with linear_probe.computing(placed):
+            strength = linear_probe.choose(placed, labels, settings, 0)
+            probe = linear_probe.fit(placed, labels, settings, strength)
+        fitted = linear_probe.Fitted(probe, strength, len(labels), device)
+        found.append((strength, fitted.correct(features.numpy(), labels)))
+    assert found[0][0] == found[1][0]
+    assert (found[0][1] == found[1][1]).mean() > 0.999
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from reprise.budget.counting import count_pass, count_step, outline
 from reprise.budget.counts import Counts, architecture
 from reprise.budget.forecast import BF16_SHARE, BF16_WEIGHTS, Forecaster
 from reprise.budget.items import Item, gpus_used
-from reprise.budget.machines import Speed, pil_seconds
+from reprise.budget.machines import PROBE_FLOPS, PROBE_FLOPS_ON_GPU, Speed, pil_seconds
 from reprise.budget.shapes import Passed, Step, Subject
 from reprise.budget.work import Work
 from reprise.config import Project, load_project
@@ -263,6 +263,21 @@ def test_of_features_the_larger_part_counts(forecaster: Callable[..., Forecaster
     # probe and 20-NN read the features of the same hundred labels and of the test split.
     assert plain.alone.flops == 460 * 1e8
     assert plain.state == "untrained"
+
+
+def test_a_gpu_fits_probes_and_a_core_does_where_there_is_none(
+    forecaster: Callable[..., Forecaster],
+) -> None:
+    # Four candidates on eighty labels, the chosen one on a hundred; 64 features, no classes known
+    # but the ten of the data; a hundred iterations of a forward and a backward product.
+    fitted = 4 * (80 * 4 + 100) * 100 * 64 * 10
+    passes = 460 * 1e8 / (SPEED.peak * SPEED.utilisation)
+    on_gpu = by_row(forecaster().lines("toy/main"))["plain"].alone
+    assert on_gpu.cpu_hours == 0
+    assert on_gpu.hours * 3600 == pytest.approx(passes + fitted / PROBE_FLOPS_ON_GPU, rel=1e-12)
+    here = by_row(forecaster(1, replace(SPEED, name="here")).lines("toy/main"))["plain"].alone
+    assert here.cpu_hours * 3600 == pytest.approx(fitted / PROBE_FLOPS)
+    assert here.hours * 3600 == pytest.approx(passes, rel=1e-12)
 
 
 def test_a_printed_row_costs_nothing(forecaster: Callable[..., Forecaster]) -> None:

@@ -136,6 +136,31 @@ def test_linear_probe_chooses_on_training_labels_only(
     assert seen == [240, 240]
 
 
+def test_linear_probe_of_tensors_is_that_of_arrays(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a GPU would compute in torch, on a processor: the same choice and the same hits."""
+    settings = LinearProbe(
+        kind="linear_probe", data="photos", labels=300, inverse_regularisation=(1e-9, 0.01)
+    )
+    arrays = linear_probe.evaluate(context(project, "pixels", tmp_path), settings, "probe")
+    kinds: list[type] = []
+    real = linear_probe.fit
+
+    def spy(features: Any, *rest: Any) -> Any:
+        kinds.append(type(features))
+        return real(features, *rest)
+
+    monkeypatch.setattr(linear_probe, "fit", spy)
+    monkeypatch.setattr(linear_probe, "place", lambda found, device: torch.from_numpy(found))
+    tensors = linear_probe.evaluate(context(project, "pixels", tmp_path), settings, "probe")
+    assert kinds == [torch.Tensor] * 3, "two candidates, then the chosen one on all labels"
+    assert tensors.info == arrays.info
+    assert tensors.info["inverse_regularisation"] == 0.01
+    hits = [found.metrics[0].statistics for found in (arrays, tensors)]
+    assert (hits[0] == hits[1]).mean() > 0.999, "up to rounding"
+
+
 def test_classify_scores_the_runs_own_head(project: Project, tmp_path: Path) -> None:
     weights = safetensors.torch.load_file(
         project.results / "can/runs/supervised/seed0/model.safetensors"

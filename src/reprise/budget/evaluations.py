@@ -7,13 +7,13 @@ from typing import Any
 
 from reprise.budget.encodings import Encodings
 from reprise.budget.items import Item, Items, merged, one, optimiser_bytes, passes
-from reprise.budget.machines import PROBE_FLOPS
 from reprise.budget.shapes import CAPTION_TOKENS, PLAIN
 from reprise.budget.sizes import Sizes
 from reprise.plan import RunJob
 from reprise.settings import evaluators as kinds
 
 PROBE_ITERATIONS = 100  # of a probe's solver, which stops when little changes
+PROBE_COPIES = 3  # of features (as they are, held out, scaled) and of scores, float32
 CORRUPTIONS = 4  # noise, blur, contrast, occlusion
 
 
@@ -83,20 +83,24 @@ class Evaluations(Encodings):
                 own.run,
                 own.seed,
                 f"logistic regression on {labels:,} labels",
-                cpu_seconds=draws * self._probe_seconds(job, settings, labels, data),
+                probe_flops=draws * self._probe_flops(job, settings, labels, data),
+                state_bytes=PROBE_COPIES * 4 * labels * (self._width(job) + (data.classes or 0)),
             )
             yield one(probe)
         yield one(own)
 
-    def _probe_seconds(self, job: RunJob, settings: kinds.Probe, labels: int, data: Sizes) -> float:
-        """Return a core's seconds: each candidate on four fifths of the labels, the last on all."""
-        assert job.run.augment is not None
-        size = job.run.augment.size
-        width = self.counts.width(job.run, self.data(job.run.data), size, size)
+    def _probe_flops(self, job: RunJob, settings: kinds.Probe, labels: int, data: Sizes) -> float:
+        """Return FLOPs: each candidate on four fifths of the labels, the chosen one on all."""
         candidates = len(settings.inverse_regularisation)
         fits = 1 + (0.8 * candidates if candidates > 1 else 0)
         iterations = min(settings.max_iter, PROBE_ITERATIONS)
-        return fits * iterations * 4.0 * labels * width * (data.classes or 0) / PROBE_FLOPS
+        return fits * iterations * 4.0 * labels * self._width(job) * (data.classes or 0)
+
+    def _width(self, job: RunJob) -> int:
+        """Return the width of a run's features."""
+        assert job.run.augment is not None
+        size = job.run.augment.size
+        return self.counts.width(job.run, self.data(job.run.data), size, size)
 
     def _finetuned(self, job: RunJob, settings: kinds.Finetune | kinds.Transfer, own: Item) -> Item:
         data, run = self.data(settings.data), job.run

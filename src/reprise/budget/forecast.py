@@ -10,7 +10,12 @@ from dataclasses import replace
 from reprise.budget import measured
 from reprise.budget.bills import Bill, Forecast, Line, Stored
 from reprise.budget.items import Item, Items, gpus_used, merged
-from reprise.budget.machines import DECODED_PER_SECOND, Speed
+from reprise.budget.machines import (
+    DECODED_PER_SECOND,
+    PROBE_FLOPS,
+    PROBE_FLOPS_ON_GPU,
+    Speed,
+)
 from reprise.budget.work import Work
 from reprise.config import Dataset, Project, Row
 from reprise.errors import ConfigError, unknown
@@ -40,7 +45,12 @@ class Forecaster:
     def seconds(self, item: Item, gpus: int = 1) -> float:
         """Return the seconds of an item on some GPUs."""
         computed = (item.flops / self.speed.flops + item.seconds) / gpus
-        return computed + self.host_seconds(item, gpus)
+        probed = item.probe_flops / PROBE_FLOPS_ON_GPU if self.speed.on_gpu else 0.0
+        return computed + probed + self.host_seconds(item, gpus)
+
+    def core_seconds(self, item: Item) -> float:
+        """Return what a core computes by itself: a processor's probes."""
+        return 0.0 if self.speed.on_gpu else item.probe_flops / PROBE_FLOPS
 
     def host_seconds(self, item: Item, gpus: int = 1) -> float:
         """Return for how long the GPUs wait for their hosts' cores, each with blocks of its own."""
@@ -73,7 +83,7 @@ class Forecaster:
     def bill(self, items: Items) -> Bill:
         """Return what items cost, each once."""
         hours = {key: self.seconds(item) / HOUR for key, item in items.items()}
-        planned = {key: self.seconds(item) + item.cpu_seconds for key, item in items.items()}
+        planned = {key: self.seconds(item) + self.core_seconds(item) for key, item in items.items()}
         done = measured.compare(self.project, items, planned, self.speed)
         notes = dict.fromkeys(note for item in items.values() for note in item.notes)
         fewest = {key: self.least_gpus(item) for key, item in items.items()}
@@ -86,7 +96,7 @@ class Forecaster:
             sum(hours.values()),
             sum(self.seconds(one, gpus_used(one, self.gpus)) for one in items.values()) / HOUR,
             sum(self.host_seconds(item) for item in items.values()) / HOUR,
-            sum(item.cpu_seconds for item in items.values()) / HOUR,
+            sum(self.core_seconds(item) for item in items.values()) / HOUR,
             max((self.memory_gb(item) for item in items.values()), default=0.0),
             max(numbers) if fits else None,
             sum(item.weights_bytes for item in items.values()) / 1e9,

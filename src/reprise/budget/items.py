@@ -16,8 +16,8 @@ class Item:
     """One thing to compute; ``key`` names it, ``run`` is 'paper/run' and the same for a benchmark.
 
     ``flops`` and ``images`` are the accelerator's; ``host_seconds`` is what it would wait for
-    one core beside it, ``cpu_seconds`` what one core computes without it, ``seconds`` a fixed
-    measuring time. It can be spread over at most ``spread`` GPUs.
+    one core beside it, ``probe_flops`` what a probe's solver computes in float32, ``seconds`` a
+    fixed measuring time. It can be spread over at most ``spread`` GPUs.
     """
 
     key: str
@@ -28,7 +28,7 @@ class Item:
     flops: float = 0.0
     images: float = 0.0
     host_seconds: float = 0.0
-    cpu_seconds: float = 0.0
+    probe_flops: float = 0.0
     seconds: float = 0.0
     spread: int = 1
     state_bytes: float = 0.0  # weights, gradients, optimiser
@@ -39,7 +39,7 @@ class Item:
 
     def larger(self, other: "Item") -> "Item":
         """Return this item with the larger of both numbers: of features, whoever wants more."""
-        return self if (self.flops, self.cpu_seconds) >= (other.flops, other.cpu_seconds) else other
+        return self if (self.flops, self.probe_flops) >= (other.flops, other.probe_flops) else other
 
 
 Items = dict[str, Item]

@@ -18,8 +18,9 @@ PIL_FIXED, PIL_AT_224 = 0.25e-3, 3.2e-3
 # JPEG photographs that one core decodes in a second: Pillow on ImageNet's, as published
 # (ternaus/imread_benchmark, on a Zen 4).
 DECODED_PER_SECOND = 537.0
-# FLOP/s of one core in scikit-learn's logistic regression: assumed, a third of a core's float32.
-PROBE_FLOPS = 35e9
+# FLOP/s of scikit-learn's logistic regression in float32, both assumed: a third of a core's, where
+# it computes on a processor; half of an older card's without tensor cores on a GPU.
+PROBE_FLOPS, PROBE_FLOPS_ON_GPU = 35e9, 8e12
 PEAK_REPEATS = 10
 
 
@@ -42,9 +43,14 @@ class Speed:
         return self.peak * self.utilisation
 
     @property
+    def on_gpu(self) -> bool:
+        """Say whether it is a GPU, which fits probes, too; here a core beside it does."""
+        return self.name != HERE
+
+    @property
     def unit(self) -> str:
         """What is paid for an hour of."""
-        return "job" if self.name == HERE else "GPU"
+        return "GPU" if self.on_gpu else "job"
 
 
 def choose(

@@ -12,7 +12,7 @@ from rich.table import Table
 from reprise.budget.bills import Bill, Forecast, Line
 from reprise.budget.evaluations import PROBE_ITERATIONS
 from reprise.budget.forecast import BF16_SHARE
-from reprise.budget.machines import DECODED_PER_SECOND, PIL_AT_224
+from reprise.budget.machines import DECODED_PER_SECOND, PIL_AT_224, PROBE_FLOPS_ON_GPU
 from reprise.budget.shapes import CAPTION_TOKENS
 from reprise.config import Json
 from reprise.training.seeding import BLOCK
@@ -54,6 +54,9 @@ def operations(flops: float) -> str:
 def assumptions(plan: Forecast) -> list[str]:
     """Return what a plan takes for granted, in words."""
     speed = plan.speed
+    probes = "on one core"
+    if speed.on_gpu:
+        probes = f"at {PROBE_FLOPS_ON_GPU / 1e12:g} TFLOP/s"
     return [
         f"{speed.title}: {quantity(speed.peak / 1e12)} TFLOP/s at its peak ({speed.peak_source}); "
         f"utilisation {speed.utilisation:g}: {speed.utilisation_basis}",
@@ -63,8 +66,8 @@ def assumptions(plan: Forecast) -> list[str]:
         "step keeps",
         f"Pillow's augmentation is not overlapped: {1000 * PIL_AT_224:.1f} ms of a core for an "
         f"image of 224 pixels, blocks of {BLOCK} on {speed.cores} core(s) beside each {speed.unit}",
-        f"captions of {CAPTION_TOKENS} tokens; probes of {PROBE_ITERATIONS} iterations on one "
-        f"core; {DECODED_PER_SECOND:.0f} photographs decoded a second on one core",
+        f"captions of {CAPTION_TOKENS} tokens; probes of {PROBE_ITERATIONS} iterations "
+        f"{probes}; {DECODED_PER_SECOND:.0f} photographs decoded a second on one core",
         "wall-clock: one item after another, batches spread over GPUs without loss; evaluations on "
         "one GPU",
     ]

@@ -2,13 +2,19 @@
 
 The regularisation is chosen for each run on a fifth of its training labels, since features of
 different scale and width want different ones; then the probe is fitted on all of them.
+
+scikit-learn computes where the features are: on a processor in one thread, on a GPU in torch.
 """
 
+import contextlib
+import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import sklearn
 import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
@@ -16,6 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
 from reprise.config import Json
 from reprise.errors import ConfigError
@@ -23,6 +30,9 @@ from reprise.evaluators._base import Context, Result, all_labels, correctness
 from reprise.settings.evaluators import LinearProbe, Probe
 
 HELD_OUT = 0.2
+CPU = torch.device("cpu")
+
+Features = NDArray[np.float32] | Tensor
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,7 @@ class Fitted:
     probe: Pipeline
     strength: float
     train_labels: int
+    device: torch.device = CPU
 
     @property
     def iterations(self) -> int:
@@ -41,8 +52,27 @@ class Fitted:
         self, features: NDArray[np.float32], labels: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
         """Return whether each of features [n, D] is classified as its label: bool [n]."""
-        right: NDArray[np.bool_] = self.probe.predict(features) == labels
+        placed = place(features, self.device)
+        with computing(placed):
+            predicted = torch.as_tensor(self.probe.predict(placed)).cpu().numpy()
+        right: NDArray[np.bool_] = predicted == labels
         return right
+
+
+def place(features: NDArray[np.float32], device: torch.device) -> Features:
+    """Return features where a probe is computed: an array, or a tensor on a GPU."""
+    return features if device.type == "cpu" else torch.from_numpy(features).to(device)
+
+
+@contextlib.contextmanager
+def computing(features: Features) -> Iterator[None]:
+    """Let scikit-learn compute in the library that the features are of, on their device."""
+    if not isinstance(features, Tensor):
+        yield
+        return
+    os.environ["SCIPY_ARRAY_API"] = "1"  # without which scikit-learn refuses
+    with sklearn.config_context(array_api_dispatch=True):
+        yield
 
 
 def evaluate(context: Context, settings: LinearProbe, name: str) -> Result:
@@ -73,20 +103,22 @@ def fitted(context: Context, settings: Probe, draws: int = 1) -> list[Fitted]:
     context.features_at(settings.data, "train", torch.cat(chosen))
     key = tuple(getattr(settings, field) for field in Probe.model_fields)
 
+    device = context.world.device
+
     def make(draw: int) -> Fitted:
-        features = context.features_at(settings.data, "train", chosen[draw])
+        features = place(context.features_at(settings.data, "train", chosen[draw]), device)
         labels = all_labels(data)[chosen[draw]].numpy()
         root = context.key.fold("probe")
         seed = (root.fold("draw", draw) if draw else root).seed
-        strength = choose(features, labels, settings, seed)
-        return Fitted(fit(features, labels, settings, strength), strength, len(labels))
+        with computing(features):
+            strength = choose(features, labels, settings, seed)
+            probe = fit(features, labels, settings, strength)
+        return Fitted(probe, strength, len(labels), device)
 
     return [context.once(("probe", *key, draw), partial(make, draw)) for draw in range(draws)]
 
 
-def choose(
-    features: NDArray[np.float32], labels: NDArray[np.int64], settings: Probe, seed: int
-) -> float:
+def choose(features: Features, labels: NDArray[np.int64], settings: Probe, seed: int) -> float:
     """Return the candidate that does best on held-out training labels; the smallest on a tie.
 
     A single candidate needs no choice. Raises ConfigError where there are too few labels to hold
@@ -120,7 +152,7 @@ def _check_held_out(labels: NDArray[np.int64], settings: Probe) -> None:
 
 
 def fit(
-    features: NDArray[np.float32],
+    features: Features,
     labels: NDArray[np.int64],
     settings: Probe,
     strength: float,
