@@ -21,6 +21,7 @@ from rich.table import Table
 from reprise.bench_data import BOUND, RESIZE, _decode, measure, simclr_like
 from reprise.data import decode, origin, pack
 from reprise.data.base import Split
+from reprise.data.cropping import of_augment
 from reprise.data.photo_files import Files, Names, look
 from reprise.data.photos import PhotoSet
 from reprise.data.sets.image_folder import ENDINGS
@@ -75,7 +76,7 @@ def contest(paths: list[str], files: PhotoSet, size: int, home: Path) -> Contest
     batched = settings.model_copy(update={"crop_scale": (1.0, 1.0)})
 
     def crops() -> torch.Tensor:
-        return packed.crops(every, settings, Draws(KEY, len(paths)))[0]
+        return packed.crops(every, of_augment(settings), [Draws(KEY, len(paths))])[0][0]
 
     return Contest(
         {

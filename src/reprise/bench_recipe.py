@@ -65,6 +65,7 @@ def ready_run(run: Run, batch_size: int) -> Run:
             "batch_size": batch_size,
             "accumulate": 1,
             "workers": 0,
+            "whole_photographs": None,
             "kind": "train",
         }
     )

@@ -1,5 +1,6 @@
 """Photographs that stay files, and packed ones: the same samples, checked as they are read."""
 
+import dataclasses
 import json
 import pickle
 import shutil
@@ -16,7 +17,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import functional as TF
 
-from reprise.data import base, pack, photo_files, photos, transforms
+from reprise.data import base, cropping, pack, photo_files, photos, transforms
 from reprise.data.base import ArraySet
 from reprise.data.photos import PhotoSet
 from reprise.data.sets import imagenet
@@ -273,7 +274,12 @@ def test_many_files_are_looked_through_by_several_processes(
 
 
 def crops(data: PhotoSet, chosen: torch.Tensor, settings: Augment, start: int = 0) -> torch.Tensor:
-    return data.crops(chosen, settings, Draws(KEY, len(chosen), start))[0]
+    views = [Draws(KEY, len(chosen), start)]
+    return data.crops(chosen, cropping.of_augment(settings), views)[0][0]
+
+
+def boxes_of(extents: torch.Tensor, settings: Augment) -> torch.Tensor:
+    return cropping.of_augment(settings).places(extents, Draws(KEY, len(extents)))
 
 
 def test_a_crop_equals_torchvisions_on_the_same_box(root: Path, tmp_path: Path) -> None:
@@ -281,15 +287,18 @@ def test_a_crop_equals_torchvisions_on_the_same_box(root: Path, tmp_path: Path) 
     chosen = torch.arange(len(data))
     found = crops(data, chosen, settings)
     extents = torch.from_numpy(data.extents.astype(np.int64))
-    boxes = photos.crop_boxes(extents, settings, Draws(KEY, len(data)))
+    boxes = boxes_of(extents, settings)
     paths = sorted((root / "train").rglob("*.JPEG"))
     for image, path, box in zip(found, paths, boxes.tolist(), strict=True):
         with Image.open(path) as photo:
             expected = TF.resized_crop(photo, *box, [16, 16], TF.InterpolationMode.BILINEAR)
         assert torch.equal(image, TF.pil_to_tensor(expected))
     assert found.is_contiguous()
-    sharper = data.crops(chosen, settings, Draws(KEY, len(data)), "bicubic")[0]
-    assert not torch.equal(sharper, found)
+    sharper = dataclasses.replace(
+        cropping.of_augment(settings), resampling=Image.Resampling.BICUBIC
+    )
+    other = data.crops(chosen, sharper, [Draws(KEY, len(data))])[0][0]
+    assert not torch.equal(other, found)
 
 
 def test_a_crop_is_a_function_of_key_and_sample(root: Path, tmp_path: Path) -> None:
@@ -311,7 +320,7 @@ def test_boxes_are_those_of_the_batched_augmentation(
 ) -> None:
     settings, draws = Augment(size=8, crop_scale=scale), Draws(KEY, 500)
     extents = torch.tensor([[height, width]]).expand(500, 2)
-    found = photos.crop_boxes(extents, settings, draws)
+    found = boxes_of(extents, settings)
     expected = torch.stack(transforms.crop_boxes(height, width, settings, draws), 1).long()
     assert (found != expected).float().mean() < 0.01, "but for roundings of logarithms"
     assert (found - expected).abs().max() <= 1
@@ -319,7 +328,7 @@ def test_boxes_are_those_of_the_batched_augmentation(
 
 def test_boxes_lie_in_photographs_of_any_size() -> None:
     sides = torch.randint(1, 700, (2000, 2), generator=torch.Generator().manual_seed(0))
-    boxes = photos.crop_boxes(sides, Augment(size=8, crop_scale=(0.05, 1)), Draws(KEY, 2000))
+    boxes = boxes_of(sides, Augment(size=8, crop_scale=(0.05, 1)))
     top, left, height, width = boxes.unbind(1)
     assert bool((boxes[:, 2:] >= 1).all() and (boxes >= 0).all())
     assert bool((top + height <= sides[:, 0]).all() and (left + width <= sides[:, 1]).all())

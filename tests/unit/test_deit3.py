@@ -16,10 +16,10 @@ from torch import Tensor
 from reprise.config import Run, load_project
 from reprise.errors import ConfigError
 from reprise.papers import deit3
-from reprise.papers.deit3 import Recipe, repeated
+from reprise.papers.deit3 import Recipe
 from reprise.settings.deit3 import Settings
 from reprise.training.method import Batch, StandIn
-from reprise.training.seeding import Draws, Key
+from reprise.training.seeding import Draws, Key, repeated
 
 CLASSES = tuple("abcde")
 MODEL = {

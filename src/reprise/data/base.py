@@ -7,10 +7,10 @@ checks those before it hands out a split. The manifest says nothing of where the
 whatever served and wherever.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,12 +20,13 @@ from torch import Tensor
 
 from reprise import registry
 from reprise.data import origin
+from reprise.data.cropping import Crop
 from reprise.errors import ConfigError, DataError, at_scale, unknown
 from reprise.files import atomic, write_atomic
 from reprise.locks import hold
 from reprise.provenance import digest_of, digest_of_file
 from reprise.settings.base import Strict
-from reprise.training.seeding import Key
+from reprise.training.seeding import Draws, Key
 
 Log = Callable[[str], None]
 
@@ -58,6 +59,14 @@ class ImageSet(Protocol):
     def __len__(self) -> int: ...
     def fetch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return images uint8 [B, C, H, W] and labels int64 [B] at indices int64 [B]."""
+
+
+@runtime_checkable
+class Photographs(Protocol):
+    """An `ImageSet` of photographs that are whole until they are fetched."""
+
+    def crops(self, indices: Tensor, crop: Crop, views: Sequence[Draws]) -> tuple[Tensor, Tensor]:
+        """Return random crops uint8 [V, B, C, S, S] at indices int64 [B], and labels int64 [B]."""
 
 
 @dataclass(eq=False)

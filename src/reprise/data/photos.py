@@ -14,10 +14,9 @@ it is scaled (`PhotoSet.crops`), which square arrays no longer allow.
 """
 
 import io
-import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,12 +33,13 @@ from torch.utils.data import get_worker_info
 from reprise.data import decode, origin, pack
 from reprise.data.base import ImageSet, Log, Prepared, Split, read_arrays, write_batches
 from reprise.data.canvas import Findings
+from reprise.data.cropping import Crop
 from reprise.data.photo_files import DIGEST_BYTES, Files, Names, Store, checked, look_all
 from reprise.data.sets.image_folder import NAMED, Batch, Listing
 from reprise.errors import DataError, at_scale
 from reprise.files import atomic
 from reprise.progress import bar
-from reprise.settings.base import Augment, Strict
+from reprise.settings.base import Strict
 from reprise.training.seeding import Draws
 
 __all__ = ["Listing", "PhotoArgs", "PhotoSet", "Survey", "find", "load", "prepare", "present"]
@@ -48,7 +48,6 @@ __all__ = ["Listing", "PhotoArgs", "PhotoSet", "Survey", "find", "load", "prepar
 # the same photographs in folders of another layout have the same digest.
 INDEX, CALLED = ("digests", "extents", "labels"), ("names", "ends")
 UNREADABLE = "cannot be decoded"
-FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 T = TypeVar("T")
 
@@ -201,35 +200,38 @@ class PhotoSet:
         The shorter side is resized (bicubic, antialiased) and the centre cropped. Raises DataError
         naming a file that is not what was prepared.
         """
-        found = _together(self._square, [int(index) for index in indices], self.size)
-        return torch.from_numpy(found), self.labels[indices]
+        made = np.empty((len(indices), 3, self.size, self.size), np.uint8)
 
-    def crops(
-        self,
-        indices: Tensor,
-        settings: Augment,
-        draws: Draws,
-        resampling: Literal["bilinear", "bicubic"] = "bilinear",
-    ) -> tuple[Tensor, Tensor]:
-        """Return a random crop of each whole photograph: uint8 [B, 3, S, S], and labels int64 [B].
+        def square(one: tuple[int, int]) -> None:
+            place, index = one
+            made[place] = self._square(index)
 
-        S is ``settings.size``; boxes are distributed as those of `transforms.crop_boxes`, with
-        ``crop_scale`` and ``crop_ratio``, and are a function of the ``draws`` (on the CPU) and of
-        the photograph's size alone. Nothing else of the settings is used. Raises DataError as
-        `fetch`.
+        _together(square, list(enumerate(indices.tolist())))
+        return torch.from_numpy(made), self.labels[indices]
+
+    def crops(self, indices: Tensor, crop: Crop, views: Sequence[Draws]) -> tuple[Tensor, Tensor]:
+        """Return random crops of whole photographs: uint8 [V, B, 3, S, S], and labels int64 [B].
+
+        One view for each of the ``views``' draws; S is ``crop.size``. A photograph that stands in
+        the batch several times is decoded once. Raises DataError as `fetch`.
         """
         chosen = [int(index) for index in indices]
-        boxes = crop_boxes(torch.from_numpy(self.extents[chosen].astype(np.int64)), settings, draws)
-        work = list(zip(chosen, boxes.tolist(), strict=True))
-        side, how = settings.size, FILTERS[resampling]
+        extents = torch.from_numpy(self.extents[chosen].astype(np.int64))
+        places = [crop.places(extents, draws).tolist() for draws in views]
+        made = np.empty((len(views), len(chosen), 3, crop.size, crop.size), np.uint8)
+        copies: dict[int, list[int]] = {}
+        for at, index in enumerate(chosen):
+            copies.setdefault(index, []).append(at)
 
-        def crop(one: tuple[int, list[int]]) -> NDArray[np.uint8]:
-            index, (top, left, height, width) = one
-            image = self._opened(index)
-            image = image.crop((left, top, left + width, top + height))
-            return _pixels(image.resize((side, side), how))
+        def cut(one: tuple[int, list[int]]) -> None:
+            index, everywhere = one
+            photo = self._opened(index)
+            for at in everywhere:
+                for view, place in enumerate(places):
+                    made[view, at] = crop.cut(photo, place[at]).transpose(2, 0, 1)
 
-        return torch.from_numpy(_together(crop, work, side)), self.labels[indices]
+        _together(cut, list(copies.items()))
+        return torch.from_numpy(made), self.labels[indices]
 
     def _square(self, index: int) -> NDArray[np.uint8]:
         try:
@@ -253,58 +255,18 @@ class PhotoSet:
         )
 
 
-def crop_boxes(extents: Tensor, settings: Augment, draws: Draws) -> Tensor:
-    """Return (top, left, height, width) of random boxes in whole pixels, int64 [B, 4].
-
-    ``extents`` int64 [B, 2] are heights and widths. Distributed as `transforms.crop_boxes`, which
-    takes images of one size.
-    """
-    area, ratio, down, across = draws.uniform("crop", 4).unbind(1)
-    height, width = extents.float().unbind(1)
-    low, high = settings.crop_scale
-    share = low + (high - low) * area
-    # A box of this share fits where its log ratio is within -log(share) of the photograph's own.
-    slack, own = -share.log(), (width / height).log()
-    first, last = (
-        torch.minimum(
-            torch.maximum(torch.full_like(own, math.log(bound)), own - slack), own + slack
-        )
-        for bound in settings.crop_ratio
-    )
-    stretch = (first + (last - first) * ratio).mul(0.5).exp()
-    side = (share * (height * width)).sqrt()
-    box_height = torch.minimum((side / stretch).round().clamp(min=1), height)
-    box_width = torch.minimum((side * stretch).round().clamp(min=1), width)
-    top = (down * (height - box_height + 1)).floor()
-    left = (across * (width - box_width + 1)).floor()
-    return torch.stack([top, left, box_height, box_width], 1).long()
-
-
-def _together(
-    work: Callable[[T], NDArray[np.uint8]], items: list[T], side: int
-) -> NDArray[np.uint8]:
-    """Return what work makes of each item, in order, by several threads: [B, 3, side, side].
+def _together(work: Callable[[T], None], items: Sequence[T]) -> None:
+    """Do the work of every item, by several threads.
 
     Pillow and SHA-256 let other threads run. A worker of a data loader is one of many already.
     """
-    made = np.empty((len(items), 3, side, side), np.uint8)
-
-    def make(place: int) -> None:
-        made[place] = work(items[place])
-
     threads = min(len(os.sched_getaffinity(0)), len(items))
     if threads < 2 or get_worker_info() is not None:
-        for place in range(len(items)):
-            make(place)
-        return made
+        for item in items:
+            work(item)
+        return
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(make, range(len(items))))  # raises what the work raised
-    return made
-
-
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Return an RGB image's pixels, uint8 [3, H, W]."""
-    return np.asarray(image).transpose(2, 0, 1)
+        list(pool.map(work, items))  # raises what the work raised
 
 
 # --- writing ------------------------------------------------------------------------------------

@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 
 from reprise.data import pil_augment
+from reprise.data.cropping import Boxes, redrawn_boxes
 from reprise.data.transforms import LUMA
 from reprise.settings.deit3_augment import RecipeAugment
 from reprise.training.seeding import BLOCK, Draws
 
 PLANNED = 4 * BLOCK  # samples whose augmentation is found together, on a CPU
-TRIES = 10  # as often a box is drawn, in timm and torchvision, before the largest one is taken
 BICUBIC_REACH = 2  # the kernel ends here
 GRAYSCALE, SOLARIZE, BLUR, NONE = range(4)
 BLUR_PASSES = 3  # Pillow's Gaussian is so many box blurs
@@ -120,42 +120,13 @@ def matrices(
     return rows, bicubic_matrices(left, box_width, width, size, flip)
 
 
-def crop_boxes(
-    height: int, width: int, settings: RecipeAugment, draws: Draws
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def crop_boxes(height: int, width: int, settings: RecipeAugment, draws: Draws) -> Boxes:
     """Return (top, left, height, width) of random boxes in whole pixels, each float32 [B].
 
-    Distributed as timm's `RandomResizedCropAndInterpolation`: area uniform, ratio log-uniform, both
-    drawn again until the box fits. After ten tries the whole image is taken, or as much of its
-    centre as ``crop_ratio`` allows.
+    Distributed as timm's, see `cropping.redrawn_boxes`.
     """
-    drawn = draws.uniform("crop", 2 * TRIES + 2)
-    area, ratio, place = drawn.split([TRIES, TRIES, 2], dim=1)
-    (low, high), (first, last) = settings.crop_scale, map(math.log, settings.crop_ratio)
-    area = (low + (high - low) * area) * (height * width)
-    stretch = (first + (last - first) * ratio).exp()
-    # From here on the last dimension is height, width. One more try, the last, always fits.
-    whole = torch.tensor([height, width], dtype=drawn.dtype, device=drawn.device)
-    tries = torch.stack([area / stretch, area * stretch], dim=2).sqrt().round()
-    spare = torch.tensor(_largest(height, width, settings.crop_ratio), device=drawn.device)
-    boxes = torch.cat([tries, spare.expand(draws.count, 1, 2)], dim=1)
-    taken = (boxes <= whole).all(2).int().argmax(dim=1)
-    box = boxes[torch.arange(draws.count, device=drawn.device), taken]
-    room = whole - box
-    central = (taken == TRIES).unsqueeze(1)
-    start = torch.where(central, room / 2, place * (room + 1)).floor()
-    top, left, box_height, box_width = torch.cat([start, box], dim=1).unbind(1)
-    return top, left, box_height, box_width
-
-
-def _largest(height: int, width: int, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Return (height, width) of the largest box whose ratio width / height is within bounds."""
-    low, high = bounds
-    if width / height < low:
-        return float(round(width / low)), width
-    if width / height > high:
-        return height, float(round(height * high))
-    return float(height), width
+    extents = torch.tensor([[height, width]], device=draws.device).expand(draws.count, 2)
+    return redrawn_boxes(extents, settings.crop_scale, settings.crop_ratio, draws)
 
 
 def simple_crop(

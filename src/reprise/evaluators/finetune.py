@@ -54,4 +54,5 @@ def fit_settings(settings: Finetune, precision: str) -> FitSettings:
         augment=settings.augment,
         accumulate=settings.accumulate or 1,
         precision=precision,
+        whole_photographs=bool(settings.whole_photographs),
     )

@@ -28,16 +28,18 @@ from torch import Tensor, nn
 
 from reprise.config import Run
 from reprise.data.base import ImageSet
+from reprise.data.cropping import Crop, of_recipe
 from reprise.data.three_augment import recipe_augment
 from reprise.errors import ConfigError
 from reprise.methods.supervised import Supervised
 from reprise.models.attention import choose_attention
 from reprise.models.released import State, released
 from reprise.plan import RunJob
+from reprise.settings.base import Augment
 from reprise.settings.deit3 import Settings
 from reprise.settings.supervised import Settings as HeadSettings
 from reprise.training.method import Batch, Subject
-from reprise.training.seeding import BLOCK, Draws, on_block
+from reprise.training.seeding import REPEATING, Draws, on_block, repeated
 
 
 class Recipe(Supervised):
@@ -46,17 +48,28 @@ class Recipe(Supervised):
     def __init__(self, encoder: nn.Module, classes: int, recipe: Settings) -> None:
         super().__init__(encoder, classes, HeadSettings())
         self.recipe, self.classes = recipe, classes
+        self.image, self.repeats = recipe.image, recipe.repeats
         self.mix = mixing(recipe, classes)
         self.loss: nn.Module = SoftTargetCrossEntropy()
         if recipe.loss == "bce":
             self.loss = BinaryCrossEntropy(smoothing=0.0, target_threshold=0.0)
 
+    def cut(self, augment: Augment) -> Crop:
+        """Let the loop repeat and crop; what is left of the augmentation is done here."""
+        crop = of_recipe(self.recipe.image)
+        self.copies, self.image = (
+            self.repeats,
+            self.recipe.image.model_copy(update={"crop": "none"}),
+        )
+        self.repeats = 1
+        return crop
+
     def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
-        if self.recipe.repeats > 1:
-            on_block(draws, "repeated augmentation copies the first of")
-        kept = repeated(len(batch.labels), self.recipe.repeats).to(batch.labels.device)
+        if self.repeats > 1:
+            on_block(draws, REPEATING)
+        kept = repeated(len(batch.labels), self.repeats).to(batch.labels.device)
         pixels, labels = batch.views[0][kept], batch.labels[kept]
-        images = self.normalised(recipe_augment(pixels, self.recipe.image, draws.fold("recipe")))
+        images = self.normalised(recipe_augment(pixels, self.image, draws.fold("recipe")))
         images, targets = self.mixed(images, labels)
         scores = self.head(self.encode(images)).float()
         agrees = (scores.argmax(dim=1) == targets.argmax(dim=1)).float().mean()
@@ -107,17 +120,6 @@ class Recipe(Supervised):
             theirs = stored.get(f"head.{name}")
             if theirs is not None and theirs.shape == mine.shape:
                 mine.data.copy_(theirs)
-
-
-def repeated(count: int, repeats: int) -> Tensor:
-    """Return which of a batch's images stand where, int64 [count]: each ``repeats`` times.
-
-    Every block of images shows its first ones, so that a batch spread over processes is the same
-    as on one. As in the official sampler an epoch so shows a share of 1 / repeats of the images.
-    """
-    places = torch.arange(count)
-    start = places - places % BLOCK
-    return start + (places - start) // repeats
 
 
 def mixing(recipe: Settings, classes: int) -> Mixup | None:

@@ -59,6 +59,9 @@ class _Finetuning(Strict):
     )
     optim: Optim
     augment: Augment
+    whole_photographs: bool | None = Field(
+        None, description="cut random crops from photographs as they are in their files"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
     @model_validator(mode="after")

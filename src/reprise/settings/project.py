@@ -63,6 +63,11 @@ class Run(Strict):
     model: Model
     objective: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
     augment: Augment | None = Field(description="null: samples as the method makes them")
+    whole_photographs: bool | None = Field(
+        None,
+        description="cut random crops from photographs as they are in their files, not from "
+        "squares; wants data with keep: files",
+    )
     optim: Optim
     steps: int = Field(ge=0)
     batch_size: int = Field(gt=0, description="samples per optimiser step, over all processes")

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
-from reprise.data.base import ImageSet
+from reprise.data.base import ImageSet, Photographs
+from reprise.data.cropping import Crop
 from reprise.data.transforms import augment
 from reprise.errors import ConfigError, Interrupted, NonFiniteError, RepriseError
 from reprise.files import named, write_atomic
@@ -32,7 +33,15 @@ from reprise.training import checkpoint, distributed
 from reprise.training.distributed import World
 from reprise.training.method import Batch, Method
 from reprise.training.optim import Schedule, build_optimizer
-from reprise.training.seeding import Draws, Key, batch_indices, share_of_batch
+from reprise.training.seeding import (
+    REPEATING,
+    Draws,
+    Key,
+    batch_indices,
+    on_block,
+    repeated,
+    share_of_batch,
+)
 
 CHECKPOINT_SECONDS = 15.0  # at most so much work is lost to kill -9
 WORKER_SECONDS = 600.0  # a data-loading worker that brings nothing for so long ends the run
@@ -51,6 +60,7 @@ class FitSettings:
     compile: bool = False
     log_every: int = 10
     workers: int = 0
+    whole_photographs: bool = False
 
 
 @dataclass
@@ -69,7 +79,10 @@ class FitState:
 
 
 class _Steps(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Item s is the share of step s that this process trains on: indices, images, labels."""
+    """Item s is the share of step s that this process trains on: indices, images, labels.
+
+    Images are uint8 [B, C, H, W]; crops of whole photographs [V, B, C, H, W], a view each.
+    """
 
     def __init__(
         self, data: ImageSet, subset: Tensor | None, batch_size: int, key: Key, world: World
@@ -77,14 +90,35 @@ class _Steps(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self._data, self._subset, self._batch_size, self._key = data, subset, batch_size, key
         self.total = len(data) if subset is None else len(subset)
         self.start, self.count = share_of_batch(batch_size, world.rank, world.size)
+        self._crop: Crop | None = None
+
+    def cut(self, crop: Crop, views: int, copies: int) -> None:
+        """Cut crops of whole photographs from now on, for so many views, of samples so often."""
+        if not isinstance(self._data, Photographs):
+            raise ConfigError(
+                f"whole_photographs: data set {self._data.name!r} keeps no photographs but arrays; "
+                "with args.keep: files it would (sets of photographs in files alone)"
+            )
+        if copies > 1:
+            on_block(self.draws(0), REPEATING)
+        self._crop, self._views, self._copies = crop, views, copies
+
+    def draws(self, step: int, device: torch.device | str = "cpu") -> Draws:
+        """Return the random numbers of a step's samples."""
+        return Draws(self._key.fold("step", step), self.count, self.start, device)
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         chosen = batch_indices(self.total, self._batch_size, step, self._key.fold("order"))
         chosen = chosen[self.start : self.start + self.count]
         if self._subset is not None:
             chosen = self._subset[chosen]
-        images, labels = self._data.fetch(chosen)
-        return chosen, images, labels
+        if self._crop is None:
+            return chosen, *self._data.fetch(chosen)
+        chosen = chosen[repeated(len(chosen), self._copies)]
+        draws = self.draws(step).fold("view")
+        views = [draws.fold(view) for view in range(self._views)]
+        photographs = cast(Photographs, self._data)
+        return chosen, *photographs.crops(chosen, self._crop, views)
 
 
 class _StopSignals:
@@ -179,9 +213,21 @@ class Fit:
             self.schedule = Schedule(self.optimizer, settings.optim, settings.steps)
         self.ema = self._make_ema()
         self.steps = _Steps(data, subset, settings.batch_size, key, world)
+        self.augment = settings.augment
+        if settings.whole_photographs and settings.steps:
+            self._cut_photographs()
         self.state = FitState(state_folder)
         self._module = self._wrap()
         self._saved_at = self._mark = time.monotonic()
+
+    def _cut_photographs(self) -> None:
+        """Let the reader cut random crops; what is left of the augmentation is done as ever."""
+        if self.augment is None:
+            raise ConfigError(f"{self.label}: whole_photographs: this method takes no images")
+        crop = self.method.cut(self.augment)
+        self.steps.cut(crop, self.method.num_views, self.method.copies)
+        left = {"size": crop.size, "crop_scale": (1.0, 1.0)}
+        self.augment = self.augment.model_copy(update=left)
 
     def _make_ema(self) -> ModelEmaV3 | None:
         decay = self.settings.optim.ema_decay
@@ -268,17 +314,17 @@ class Fit:
             yield Batch(self._views(images, step), labels.to(device), indices)
 
     def _views(self, images: Tensor, step: int) -> tuple[Tensor, ...]:
-        if self.settings.augment is None:
+        if self.augment is None:
             return (images,)
         draws = self._draws(step).fold("view")
+        cut = self.settings.whole_photographs
         return tuple(
-            augment(images, self.settings.augment, draws.fold(view))
+            augment(images[view] if cut else images, self.augment, draws.fold(view))
             for view in range(self.method.num_views)
         )
 
     def _draws(self, step: int) -> Draws:
-        start, count = self.steps.start, self.steps.count
-        return Draws(self.key.fold("step", step), count, start, self.world.device)
+        return self.steps.draws(step, self.world.device)
 
     def _step(self, batch: Batch, shown: Bar) -> None:
         step = self.state.step

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
+from reprise.data.cropping import Crop, of_augment
+from reprise.settings.base import Augment
 from reprise.training.seeding import Draws
 
 if TYPE_CHECKING:  # plan and data are what a method is given, not what it computes
@@ -53,6 +55,8 @@ class Method(nn.Module, ABC):
     # True where one sample's loss depends on the others of the batch (contrast): such a batch
     # cannot be split for gradient accumulation, and its features are gathered across processes.
     mixes_samples: bool = False
+    # How often each sample stands in a batch, where `cut` leaves that to the loop.
+    copies: int = 1
     # Name of the part that a run starting from another one's weights takes over (`init_from`).
     carries: str = "encoder"
     encoder: nn.Module
@@ -63,6 +67,14 @@ class Method(nn.Module, ABC):
     def samples(self, data: "ImageSet", device: torch.device) -> "ImageSet":
         """Return what the loop trains on; other than the data where samples are not images."""
         return data
+
+    def cut(self, augment: Augment) -> Crop:
+        """Leave random crops to the loop, which cuts them from whole photographs; return how.
+
+        Called once, before training; the views then are crops. Raises ConfigError where neither
+        the loop's augmentation nor the method's own crops at random.
+        """
+        return of_augment(augment)
 
     def weight(self, batch: Batch) -> Tensor:
         """Return how much a batch's loss counts beside other parts of a step: by its samples.

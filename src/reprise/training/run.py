@@ -143,6 +143,7 @@ def fit_settings(run: Run) -> FitSettings:
         compile=run.compile,
         log_every=run.log_every,
         workers=run.workers,
+        whole_photographs=bool(run.whole_photographs),
     )
 
 

@@ -107,6 +107,20 @@ def on_block(draws: Draws, what: str) -> None:
         )
 
 
+REPEATING = "repeated augmentation copies the first of"
+
+
+def repeated(count: int, copies: int) -> Tensor:
+    """Return which of a batch's samples stand where, int64 [count]: each ``copies`` times.
+
+    Every block shows its first samples, so that a batch spread over processes is the same as on
+    one. As in the official sampler an epoch so shows a share of 1 / copies of the samples.
+    """
+    places = torch.arange(count)
+    start = places - places % BLOCK
+    return start + (places - start) // copies
+
+
 def batch_indices(total: int, batch_size: int, step: int, key: Key) -> Tensor:
     """Return int64 [batch_size]: the samples of a step; epochs are shuffled and never cut short.
 
