@@ -68,7 +68,7 @@ def test_a_simple_crop_is_torchvisions_at_the_same_place(extent: tuple[int, int]
     assert places.amax(0).tolist() == room, "as far as torchvision's, and no farther"
     for top, left in places[:9].tolist():
         expected = functional.crop(padded, top, left, 16, 16)
-        assert np.array_equal(crop.cut(photo, (top, left)), np.asarray(expected))
+        assert np.array_equal(crop.cut(photo, [(top, left)])[0], np.asarray(expected))
 
 
 @pytest.mark.parametrize("kind", ["src", "rrc"])
@@ -81,8 +81,9 @@ def test_a_crop_is_that_of_the_batched_recipe(kind: str) -> None:
     crop = cropping.of_recipe(settings)
     places = crop.places(torch.tensor([images[0].shape[:2]]).expand(6, 2), Draws(KEY, 6))
     for image, place, expected in zip(images, places.tolist(), batched, strict=True):
-        cut = torch.from_numpy(crop.cut(Image.fromarray(image), place).copy()).permute(2, 0, 1)
-        assert (cut / 255 - expected).abs().max() < 1.3 / 255
+        (cut,) = crop.cut(Image.fromarray(image), [place])
+        pixels = torch.from_numpy(cut.copy()).permute(2, 0, 1) / 255
+        assert (pixels - expected).abs().max() < 1.3 / 255
 
 
 # --- what a step meets ---------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from reprise.results import ResultError, read_json
 # thirtieth as many test images.
 _SPLITS = ("train", "clip", "text", "val", "test")
 _TEST_SHARE = 30
+INDEXED = 128  # bytes of a photograph's entry in the index of a set that stays files
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Sizes:
     height: int | None = None
     width: int | None = None
     captions: int = 0
+    as_files: bool = False
     download_gb: float | None = None
     source: str = "not known"
 
@@ -38,10 +40,11 @@ class Sizes:
 
     @property
     def prepared_bytes(self) -> float | None:
-        """Bytes of all images as they are kept: uint8, decoded."""
+        """Bytes that are kept of all images: uint8, decoded, or an index of their files."""
         if not self.counts or self.height is None or self.width is None:
             return None
-        return float(sum(self.counts.values())) * self.channels * self.height * self.width
+        each = INDEXED if self.as_files else self.channels * self.height * self.width
+        return float(sum(self.counts.values())) * each
 
 
 def of(project: Project, catalogue: Catalogue, alias: str) -> Sizes:
@@ -49,7 +52,7 @@ def of(project: Project, catalogue: Catalogue, alias: str) -> Sizes:
     dataset = project.dataset(alias)
     known = catalogue.data(dataset)
     manifest = _manifest(project, dataset)
-    args = _settings(dataset, manifest, known)
+    args = _settings(dataset)
     counts, source = _counts(manifest, args, known)
     height, width = _sides(args, known)
     classes = None if known is None else known.classes
@@ -63,21 +66,15 @@ def of(project: Project, catalogue: Catalogue, alias: str) -> Sizes:
         height,
         width,
         0 if known is None else known.captions,
+        args.get("keep") == "files",
         _download_gb(args, counts, known),
         source,
     )
 
 
-def _settings(dataset: Dataset, manifest: Json, known: Data | None) -> dict[str, Any]:
-    """Return a reader's settings, with its defaults where all else says too little.
-
-    As given where they are not valid yet.
-    """
-    counted = "splits" in manifest or (known is not None and known.splits)
-    sized = {"size", "canvas"} & dataset.args.keys() or (known is not None and known.side)
-    if counted and sized:
-        return dict(dataset.args)
-    try:  # imports torch
+def _settings(dataset: Dataset) -> dict[str, Any]:
+    """Return a reader's settings, with its defaults; as given where they are not valid yet."""
+    try:
         module = registry.load("data set", dataset.name)
         found: dict[str, Any] = module.Args.model_validate(dict(dataset.args)).model_dump()
     except ValueError:  # pydantic's; a root that is not set is no concern here

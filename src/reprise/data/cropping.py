@@ -26,6 +26,9 @@ from reprise.training.seeding import Draws
 TRIES = 10  # as often a box is drawn, in timm and torchvision, before the largest one is taken
 
 
+Places = Sequence[Sequence[int]]
+
+
 class Crop(Protocol):
     """How a square of ``size`` pixels is cut from a photograph."""
 
@@ -34,8 +37,8 @@ class Crop(Protocol):
     def places(self, extents: Tensor, draws: Draws) -> Tensor:
         """Return int64 [B, k]: where to cut photographs of heights and widths int64 [B, 2]."""
 
-    def cut(self, photo: Image.Image, place: Sequence[int]) -> NDArray[np.uint8]:
-        """Return uint8 [size, size, 3] of an RGB photograph, cut at a place of `places`."""
+    def cut(self, photo: Image.Image, places: Places) -> list[NDArray[np.uint8]]:
+        """Return uint8 [size, size, 3] of an RGB photograph for each of some of `places`."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,12 @@ class ResizedCrop:
         find = redrawn_boxes if self.redrawn else bounded_boxes
         return torch.stack(find(extents, self.scale, self.ratio, draws), 1).long()
 
-    def cut(self, photo: Image.Image, place: Sequence[int]) -> NDArray[np.uint8]:
-        top, left, height, width = place
-        box = photo.crop((left, top, left + width, top + height))
-        return np.asarray(box.resize((self.size, self.size), self.resampling))
+    def cut(self, photo: Image.Image, places: Places) -> list[NDArray[np.uint8]]:
+        found = []
+        for top, left, height, width in places:
+            box = photo.crop((left, top, left + width, top + height))
+            found.append(np.asarray(box.resize((self.size, self.size), self.resampling)))
+        return found
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,12 @@ class SimpleCrop:
         room = sides + 2 * self.padding - self.size + 1
         return (draws.uniform("crop", 2) * room).long()
 
-    def cut(self, photo: Image.Image, place: Sequence[int]) -> NDArray[np.uint8]:
+    def cut(self, photo: Image.Image, places: Places) -> list[NDArray[np.uint8]]:
         sides = [int(self.size * side / min(photo.size)) for side in photo.size]
         pixels = np.asarray(photo.resize((sides[0], sides[1]), Image.Resampling.BICUBIC))
         margin = (self.padding, self.padding)
         padded = np.pad(pixels, (margin, margin, (0, 0)), mode="reflect")
-        top, left = place
-        return padded[top : top + self.size, left : left + self.size]
+        return [padded[top : top + self.size, left : left + self.size] for top, left in places]
 
 
 def of_augment(settings: Augment) -> Crop:

@@ -225,10 +225,10 @@ class PhotoSet:
 
         def cut(one: tuple[int, list[int]]) -> None:
             index, everywhere = one
-            photo = self._opened(index)
-            for at in everywhere:
-                for view, place in enumerate(places):
-                    made[view, at] = crop.cut(photo, place[at]).transpose(2, 0, 1)
+            wanted = [(view, at) for view in range(len(views)) for at in everywhere]
+            found = crop.cut(self._opened(index), [places[view][at] for view, at in wanted])
+            for (view, at), pixels in zip(wanted, found, strict=True):
+                made[view, at] = pixels.transpose(2, 0, 1)
 
         _together(cut, list(copies.items()))
         return torch.from_numpy(made), self.labels[indices]
