@@ -129,7 +129,7 @@ def _why_not(run_job: RunJob, evaluator: str | None) -> str | None:
     for path in files:
         if not path.is_file():
             if not run_job.run.headline:
-                return "sweep row, build with `snakemake sweeps`"
+                return "sweep row, build with `snakemake --cores all sweeps`"
             return f"{run_job.key} has no {path.name}"
     if evaluator is None:
         found, wanted = results.read_meta(run_job)["digest"], run_job.digest

@@ -11,7 +11,8 @@ def number(value: float, unit: str, sign: bool = False) -> str:
     """Return a number for people.
 
     Percentages have one decimal; all else three digits, one decimal up to a thousand, and
-    thousands separators: 0.0123, 1.23, 12.3, 123.4, 1,234.
+    thousands separators: 0.0123, 1.23, 12.3, 123.4, 1,234. With a sign, what is below zero keeps
+    it even where it is rounded to zero.
     """
     size = abs(value)
     if unit == "%":
@@ -20,7 +21,7 @@ def number(value: float, unit: str, sign: bool = False) -> str:
         digits = ",.0f"
     else:
         digits = ".4g" if size >= 100 else ".3g"
-    return f"{value:{'+' if sign else ''}z{digits}}"
+    return f"{value + 0.0:+{digits}}" if sign else f"{value:z{digits}}"
 
 
 def interval(estimate: Json, unit: str, sign: bool = False) -> str:
@@ -56,16 +57,20 @@ def beside_print(cell: Json) -> str:
     word = str(comparison["word"])
     if not _is_compared(comparison):
         return word
-    text = f"{word}, {precise(comparison['difference'], sign=True)}"
-    tolerance = comparison["tolerance"]
-    return text if tolerance is None else f"{text} (± {precise(tolerance)})"
+    difference, tolerance = comparison["difference"], comparison["tolerance"]
+    if tolerance is None:
+        return f"{word}, {precise(difference, sign=True)}"
+    # With two digits a difference beyond what is allowed may look as large as it.
+    alike = precise(abs(difference)) == precise(tolerance) and abs(difference) != tolerance
+    shown = precise(difference, sign=True, digits=3 if alike else 2)
+    return f"{word}, {shown} (± {precise(tolerance)})"
 
 
-def precise(value: float, sign: bool = False) -> str:
+def precise(value: float, sign: bool = False, digits: int = 2) -> str:
     """Return a small difference with two digits, a large one as `number` has it."""
     if abs(value) >= 100:
         return number(value, "", sign)
-    return f"{value:{'+' if sign else ''}z.2g}"
+    return f"{value:{'+' if sign else ''}z.{digits}g}"
 
 
 def scale_line(shown: Json) -> str:
@@ -217,8 +222,16 @@ def _grid(table: Json) -> Iterator[str]:
         else:
             head += [f"{name}, published", f"{name}, ours"] if column["key"] in shown else [name]
             head += [f"{name}, beside print"] if column["key"] in compared else []
-    body = [[row["label"], *_cells(row, table, shown, compared)] for row in table["rows"]]
+    body = [[row_name(row), *_cells(row, table, shown, compared)] for row in table["rows"]]
     return pipe_table(head, body)
+
+
+def row_name(row: Json) -> str:
+    """Return a row's label, and the printed row's where ours stands beside one of another name."""
+    printed = row["published_row"]
+    if not row["run"] or printed in (None, row["label"]):
+        return str(row["label"])
+    return f"{row['label']} (printed: {printed})"
 
 
 def _cells(row: Json, table: Json, shown: set[str], compared: set[str]) -> Iterator[str]:

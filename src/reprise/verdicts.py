@@ -15,6 +15,8 @@ from reprise import intervals, reduce
 from reprise.results import Measured
 
 LEVEL = 0.05  # of all false `supported` of a paper together, and of all false `contradicted`
+# Cheap, so as many as make the ends those of a table's exact interval, to a few hundredths.
+RESAMPLES_OF_MEANS = 50_000
 FEWEST_SEEDS = intervals.FEWEST_SEEDS_FOR_T
 
 Array = NDArray[np.float64]
@@ -97,7 +99,7 @@ def replicates(cells: Sequence[Sequence[Measured]]) -> Array:
     """
     generator = np.random.default_rng(0)
     flat = [measured for seeds in cells for measured in seeds]
-    n, shape = len(flat[0].statistics), (intervals.RESAMPLES, len(cells), len(cells[0]))
+    n, shape = len(flat[0].statistics), (-1, len(cells), len(cells[0]))
     if all(measured.reduce in reduce.MEANS for measured in flat):
         return _of_means(generator, flat, n).reshape(shape)
     made = []
@@ -112,7 +114,7 @@ def _of_means(generator: np.random.Generator, flat: Sequence[Measured], n: int) 
     count, of which there are few kinds, instead of one by one."""
     scores, factors = zip(*(reduce.MEANS[one.reduce](one.statistics) for one in flat), strict=True)
     kinds, counts = np.unique(np.stack(scores, axis=-1), axis=0, return_counts=True)
-    drawn = generator.multinomial(n, counts / n, size=intervals.RESAMPLES)
+    drawn = generator.multinomial(n, counts / n, size=RESAMPLES_OF_MEANS)
     values: Any = drawn @ kinds * np.array(factors) / n
     return np.asarray(values, np.float64)
 

@@ -311,7 +311,10 @@ def test_seeds_that_not_all_cells_have_do_not_count(tmp_path: Path) -> None:
     ("row", "why"),
     [
         ("printed only", "printed only, probe_top1: published only"),
-        ("swept", "swept, probe_top1: not run: sweep row, build with `snakemake sweeps`"),
+        (
+            "swept",
+            "swept, probe_top1: not run: sweep row, build with `snakemake --cores all sweeps`",
+        ),
     ],
 )
 def test_a_missing_cell_is_named(tmp_path: Path, row: str, why: str) -> None:

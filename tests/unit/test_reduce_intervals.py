@@ -285,6 +285,25 @@ def test_numbers_are_for_people(value: float, unit: str, text: str) -> None:
 
 def test_gains_are_signed_and_values_without_interval_stand_alone() -> None:
     assert markdown.number(1234.5, "images/s", sign=True) == "+1,234"
+    assert markdown.number(-0.02, "%", sign=True) == "-0.0", "below zero, if only just"
+    assert [markdown.number(zero, "%", sign=True) for zero in (0.0, -0.0)] == ["+0.0"] * 2
+    assert markdown.number(-0.02, "%") == "0.0"
+
+
+@pytest.mark.parametrize(
+    ("difference", "shown"),
+    [
+        (-0.497, "-0.497 (± 0.5)"),
+        (-0.5043, "-0.504 (± 0.5)"),
+        (0.5, "+0.5 (± 0.5)"),
+        (3, "+3 (± 0.5)"),
+    ],
+)
+def test_a_difference_never_looks_as_large_as_what_is_allowed(
+    difference: float, shown: str
+) -> None:
+    found = {"word": "so", "difference": difference, "tolerance": 0.5}
+    assert markdown.beside_print({"against_print": found}) == f"so, {shown}"
     alone = {"value": 12.34, "low": None, "high": None, "kind": "a single measurement"}
     assert markdown.interval(alone, "s") == "12.3"
     assert markdown.interval(alone, "s", sign=True) == "+12.3"
@@ -337,7 +356,7 @@ def test_a_table_says_which_numbers_have_no_interval(timed: Project) -> None:
     assert (line["interval"], line["gain_low"]) == ("a single measurement", "")
     assert lines["plain", "knn_top1"]["ci_low"] != ""
     text = markdown_file.read_text()
-    assert "| learned | 76.0 | 12.3 |" in text
+    assert "| learned (printed: Learned, 800 ep) | 76.0 | 12.3 |" in text
     assert "| learned | -7.7 |" in text
     assert "95 % interval: test images, 1 seed]." in text
     assert "A number without an interval is a single measurement." in text

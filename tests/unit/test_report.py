@@ -78,9 +78,9 @@ def test_every_number_of_the_table_stands_in_the_page_with_scale_and_seeds(
                 assert cell["published"]["text"] in words
     assert shown == 5
     assert "row published ours tiny, 1 seed ours tiny, 1 seed plain" in words
-    assert "swept, probe: not run: sweep row, build with `snakemake sweeps`" in words
+    assert "swept, probe: not run: sweep row, build with `snakemake --cores all sweeps`" in words
     assert "raw | pixels, 20-NN: not measured: pixels has no knn" in words
-    assert "printed in the paper, not built here" in words
+    assert "printed, not built here" in words
 
 
 def test_the_page_asks_for_nothing_else(project: Project) -> None:
@@ -158,7 +158,7 @@ def test_plumbing_scales_carry_a_banner(tmp_path: Path, project: Project) -> Non
 
 def test_what_is_not_built_or_stale_is_said(project: Project, tmp_path: Path) -> None:
     words = squeezed(page(project).words)
-    assert "not built yet: sweep table, build with `snakemake sweeps`" in words
+    assert "not built yet: sweep table, build with `snakemake --cores all sweeps`" in words
     assert "not finished" not in words
     path = table_job(project).outputs[2]
     path.write_text(path.read_text().replace(table_job(project).digest, "0" * 64))

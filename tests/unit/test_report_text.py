@@ -185,12 +185,12 @@ def test_the_grid_has_a_column_for_each_kind_of_number_that_there_is(project: Pr
     assert [column.kind for column in grid.of_table(table, {}).columns].count("reference") == 0
     by_label = {row[0]: row[1:] for row in made.rows}
     cell = table["rows"][2]["cells"]["probe_top1"]
-    assert by_label["learned"][:3] == [
+    assert by_label["learned (printed: Learned, 800 ep)"][:3] == [
         "76.0",
         markdown.interval(cell["ours"], "%"),
         markdown.interval(cell["gain"], "%", sign=True),
     ]
-    assert by_label["learned"][3].endswith("(3 seeds)")
+    assert by_label["learned (printed: Learned, 800 ep)"][3].endswith("(3 seeds)")
     assert by_label["swept"][:2] == ["", "not run"]
     assert by_label["printed only"][:2] == ["71.25", ""]
     assert made.chosen([4, 6]).rows[0] == [made.rows[0][0], made.rows[0][5], made.rows[0][7]]
@@ -258,7 +258,9 @@ def test_show_prints_what_makes_each_cell_again(project: Project) -> None:
     said = printed(project, "toy/main", 300, commands=True)
     assert "learned: probe" in said
     assert "snakemake results/tiny/toy/eval/learned/seed0/probe.json --cores all" in said
-    assert "snakemake" not in printed(project, "toy/main", 300).replace("`snakemake sweeps`", "")
+    assert "snakemake" not in printed(project, "toy/main", 300).replace(
+        "`snakemake --cores all sweeps`", ""
+    )
 
 
 def test_show_prints_claims_and_a_whole_paper(project: Project) -> None:

@@ -155,7 +155,7 @@ def test_published_numbers_never_fill_a_cell_of_ours(project: Project) -> None:
     ("label", "key", "status"),
     [
         ("raw | pixels", "knn_top1", "not measured: pixels has no knn"),
-        ("swept", "probe_top1", "not run: sweep row, build with `snakemake sweeps`"),
+        ("swept", "probe_top1", "not run: sweep row, build with `snakemake --cores all sweeps`"),
     ],
 )
 def test_an_empty_cell_says_why(project: Project, label: str, key: str, status: str) -> None:

@@ -32,7 +32,8 @@ def _opening(shown: Gathered, summaries: Mapping[str, Summary], built: str) -> I
     facts = [
         f"run: {words.built(everything)}",
         f"cost: {words.cost(everything.cost)}",
-        f"machine: {'; '.join(machines) or 'none yet'}",
+        f"trained on: {'; '.join(machines) or 'nothing yet'} (benchmarks have threads and "
+        "precision of their own, said with each)",
         f"built: {built}",
     ]
     yield "\n".join(f"- {fact}" for fact in facts)

@@ -62,7 +62,7 @@ def of_table(table: Json, known: Known) -> Grid:
     """
     columns = list(_columns(table, known))
     rows = [
-        [row["label"], *(_words(table, row, column, known) for column in columns)]
+        [markdown.row_name(row), *(_words(table, row, column, known) for column in columns)]
         for row in table["rows"]
     ]
     return Grid(columns, rows)

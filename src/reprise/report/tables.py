@@ -86,7 +86,7 @@ def _why_no_table(job: TableJob) -> str:
     if job.outputs[2].is_file():
         return "stale, made by other settings, sources or data: build again"
     return "not built yet" + (
-        "" if job.table.headline else ": sweep table, build with `snakemake sweeps`"
+        "" if job.table.headline else ": sweep table, build with `snakemake --cores all sweeps`"
     )
 
 

@@ -113,11 +113,13 @@ def _claims(project: Project, slug: str) -> Iterator[RenderableType]:
             f"{one['id']}: {one['statement']}",
             ledger.verdict(one),
             ledger.effect(one),
-            str(len(one["seeds"])),
+            ledger.seeds(one),
             verdict.strip(),
         )
     yield shown
-    yield from (Text(line, style="dim") for line in ledger.legend(made))
+    columns = ("smallest detectable:", "beside the printed effect:")  # not shown here
+    lines = [line for line in ledger.legend(made) if not line.startswith(columns)]
+    yield from (Text(line, style="dim") for line in lines)
 
 
 def _table(job: TableJob, width: int, commands: bool) -> Iterator[RenderableType]:
