@@ -42,8 +42,9 @@ def summary(project: Project) -> list[Item]:
     """
     judge = _Judge(project)
     jobs = plan.run_jobs(project)
+    data = [judge.data(folder) for folder in _data_folders(project)]
     return [
-        *(judge.data(folder) for folder in _data_folders(project)),
+        *sorted(data, key=lambda item: not item.headline),
         *(judge.run(job) for job in jobs),
         *(judge.evaluations(job) for job in jobs if job.run.evaluate),
         *(judge.benchmark(job) for job in plan.benchmark_jobs(project)),
@@ -77,13 +78,15 @@ class _Judge:
         self.project = project
         shown = plan.benchmark_jobs(project, headline_only=True)
         self._headline = {job.key for job in shown}
+        self._swept = _data_of_sweeps(project)
         self._known: dict[tuple[object, ...], Item] = {}
 
     def data(self, folder: Path) -> Item:
         key = ("data", folder)
         if key not in self._known:
             file, why = folder / "manifest.json", self._why_data_set(folder)
-            self._known[key] = Item("data", "", folder.name, (file,), _state([file], why), why)
+            state, headline = _state([file], why), folder not in self._swept
+            self._known[key] = Item("data", "", folder.name, (file,), state, why, headline)
         return self._known[key]
 
     def run(self, job: RunJob) -> Item:
@@ -184,6 +187,14 @@ def _state(files: Iterable[Path], why: str) -> State:
 
 def _first_stale(items: Iterable[Item]) -> str:
     return next((f"{i.step} {i.key} is {i.state}" for i in items if i.state != "current"), "")
+
+
+def _data_of_sweeps(project: Project) -> set[Path]:
+    """Return the folders of data that sweeps alone read; from others, data may be made."""
+    read: dict[bool, set[Path]] = {True: set(), False: set()}
+    for job in plan.run_jobs(project):
+        read[job.run.headline] |= {*job.data_folders, *job.eval_data_folders}
+    return read[False] - read[True]
 
 
 def _data_folders(project: Project) -> list[Path]:

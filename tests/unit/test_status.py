@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import fabricated
 import pytest
+import yaml
 
 from reprise import plan, provenance, status
 from reprise.config import Dataset
@@ -102,6 +103,21 @@ def test_sweep_rows_enter_a_table_only_while_they_are_current(project, tmp_path)
     paper.write_text(paper.read_text().replace("steps: 20", "steps: 30"))
     edited = fabricated.load_project(tmp_path, "tiny")
     assert status.current_sweeps(fabricated.table_job(edited)) == []
+
+
+def test_data_that_sweeps_alone_read_are_told_apart(tmp_path):
+    project = fabricated.workspace(tmp_path)
+    for name, more in (("paper", "papers/toy.yaml"), ("scale", "scales/tiny.yaml")):
+        file = tmp_path / "params" / more
+        made = yaml.safe_load(file.read_text())
+        if name == "paper":
+            made["runs"]["swept"]["data"] = "others"
+        else:
+            made["datasets"]["others"] = {"name": "digits", "folder": "other_digits"}
+        file.write_text(yaml.safe_dump(made))
+    project = fabricated.load_project(tmp_path, "tiny")
+    data = [(item.key, item.headline) for item in status.summary(project) if item.step == "data"]
+    assert data == [("digits", True), ("other_digits", False)]
 
 
 def test_a_variable_that_data_need_is_named_until_they_are_prepared(project, monkeypatch):
