@@ -24,6 +24,7 @@ def check(
     for job in tables:
         published.of_table(project, job.slug, job.name)
     arguments.check(project, project.scale.datasets)
+    arguments.check_photographs(project)
     typer.echo(f"scale {project.scale.scale}: {project.scale.about}")
     counted = f"{len(project.papers)} papers, {len(runs)} runs, {len(tables)} tables"
     if networks:

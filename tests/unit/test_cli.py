@@ -112,6 +112,33 @@ def test_the_planners_digest_is_accepted(workspace: Path) -> None:
     assert all(path.is_file() for path in job.outputs)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (
+            "size: 256, keep: files}, printed_as: &imagenet-1k",
+            "size: 256, keep: arrays}, printed_as: &imagenet-1k",
+            "can: runs.can: whole_photographs: data set 'photos' (imagenet) keeps arrays",
+        ),
+        (
+            "whole_photographs: null, augment: {size: 32}",
+            "augment: {size: 32}",
+            "litv2: runs.size-1: whole_photographs: data set 'cifar100' (cifar) keeps arrays",
+        ),
+    ],
+)
+def test_check_finds_whole_photographs_that_are_not_kept(
+    workspace: Path, before: str, after: str, said: str
+) -> None:
+    file = workspace / "params/scales/paper.yaml"
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after))
+    code, found = reprise(workspace, "check", "--scale", "paper")
+    assert code != 0
+    assert said in " ".join(found.split())
+
+
 def test_check_reads_published_numbers_too(workspace: Path) -> None:
     assert reprise(workspace, "check")[0] == 0
     csv = workspace / "params/published/can/imagenet1k.csv"
