@@ -84,11 +84,13 @@ def gallery_of(project: Project) -> captions.Gallery:
 
 def test_every_card_has_the_captions_in_the_order_of_the_rows(project: Project) -> None:
     words = squeezed(page(project).words)
-    assert "pictures: style humorous, 5 beams; scale tiny, first seed of each run." in words
+    title = "2 images of digits, split test, and what each run says of them"
+    said = "In the style “humorous”; beam search with 5 beams; scale tiny, first seed of each run."
+    assert f"{title} {said}" in words
     first = "reference: reference 7-0 reference: reference 7-1"
     assert f"{first} learned <ours> a learned dog plain a plain dog" in words
     assert "learned <ours> <b>bold</b> & cat plain a plain cat" in words
-    start = words.index("Captions pictures: style")
+    start = words.index(title)
     assert "swept" not in words[start : words.index("Provenance", start)]
 
 
@@ -197,13 +199,13 @@ def test_an_evaluator_may_show_no_image_and_leave_the_beams_to_the_run(project: 
         record = json.loads(path.read_text())
         record["info"]["captions"]["beams"] = None
         write_json(path, record)
-    assert "style humorous; scale tiny" in squeezed(page(project).words)
+    assert "In the style “humorous”; scale tiny" in squeezed(page(project).words)
     for name in ("plain", "learned"):
         path = run(project, name).eval_folder / "pictures.json"
         record = json.loads(path.read_text())
         record["info"]["captions"]["items"] = []
         write_json(path, {**record, "pictures": []})
-    assert "style humorous" not in page(project).words
+    assert "In the style" not in page(project).words
 
 
 def test_other_pictures_of_the_evaluator_stay_a_strip(project: Project) -> None:
@@ -213,7 +215,7 @@ def test_other_pictures_of_the_evaluator_stay_a_strip(project: Project) -> None:
     record["pictures"].append({"array": "attention", "label": "where it looks"})
     write_json(path.with_suffix(".json"), record)
     alts = [one["alt"] for one in page(project).all("img")]
-    assert alts[2:] == ["learned, where it looks: 2 images side by side"]
+    assert alts[2:] == ["learned <ours>, where it looks: 2 images side by side"]
 
 
 def test_without_captions_there_is_no_heading(tmp_path: Path) -> None:

@@ -139,10 +139,12 @@ def test_the_gallery_is_beneath_its_table_with_its_legend(project: Project) -> N
     section = text[text.index('<section id="toy-main"') : text.index('<section id="toy-absent"')]
     assert section.index("</table>") < section.index('class="compared"')
     assert text.count('class="compared"') == 1, "two columns read the same pictures"
-    said = "pictures: 2 images of the 2 drawn of digits, split test; scale tiny, first seed of"
-    assert said in words
+    assert (
+        "Predictions side by side 2 images of digits, split test; scale tiny, first seed" in words
+    )
     assert "test image 12 image truth learned <ours> plain test image 5" in words
-    assert squeezed(section[section.index("Colours") :]).count("<li>") == 2
+    legend = section[section.index("Colours") : section.index('class="compared"')]
+    assert legend.count("<li>") == 2
     assert '<rect width="14" height="14" fill="#0000ff"/></svg> sky &lt;blue&gt;</li>' in section
 
 
@@ -253,7 +255,7 @@ def test_few_images_are_shown_evenly_spread(project: Project) -> None:
     assert gallery.images == 20
     wanted = [f"test image {20 * n // 8}" for n in range(8)]
     assert [card.name for card in gallery.cards] == wanted
-    assert "pictures: 8 images of the 20 drawn of" in squeezed(page(project).words)
+    assert "8 of 20 images of digits, split test" in squeezed(page(project).words)
 
 
 def noise(job: RunJob, indices: Sequence[int], side: int) -> None:
@@ -332,7 +334,7 @@ def test_no_strip_shows_the_same_again_but_other_pictures_stay(project: Project)
     record["pictures"].append({"array": "attention", "label": "where it looks"})
     write_json(path.with_suffix(".json"), record)
     alts = [one["alt"] for one in page(project).all("img")]
-    assert alts[8:] == ["learned, where it looks: 2 images side by side"]
+    assert alts[8:] == ["learned <ours>, where it looks: 2 images side by side"]
 
 
 def test_a_run_outside_of_tables_keeps_its_strips(project: Project) -> None:
@@ -437,9 +439,11 @@ def browser() -> Iterator[Any]:
         yield made
 
 
-@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize(("width", "a_row"), [(390, 2), (1400, 4)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_rows_scroll_in_the_page(browser: Any, project: Project, width: int, scheme: str) -> None:
+def test_rows_wrap_in_the_page(
+    browser: Any, project: Project, width: int, a_row: int, scheme: str
+) -> None:
     def change(raw: dict[str, Any]) -> None:
         rows = [{"label": f"row {n} " + "x" * 40, "run": "learned"} for n in range(12)]
         raw["tables"]["main"].update(rows=rows)
@@ -450,12 +454,11 @@ def test_rows_scroll_in_the_page(browser: Any, project: Project, width: int, sch
     assert not heard
     assert tab.evaluate("document.documentElement.scrollWidth") == width
     boxes = [one.bounding_box() for one in tab.locator(".compared img").all()]
-    assert [(box["width"], box["height"]) for box in boxes] == [(144, 144)] * 28
-    assert len({box["y"] for box in boxes[:14]}) == 1, "an image's pictures stand side by side"
-    last = tab.locator(".compared .row").first.locator("img").last
-    assert last.bounding_box()["x"] > width
-    last.scroll_into_view_if_needed()
-    assert last.bounding_box()["x"] + 144 <= width
+    assert len(boxes) == 28
+    assert {round(box["width"] - box["height"]) for box in boxes} == {0}, "all are square, as made"
+    assert all(box["x"] + box["width"] <= width and box["width"] > 140 for box in boxes)
+    tops = [box["y"] for box in boxes]
+    assert tops.count(tops[0]) == a_row
     ink, card = (
         tab.locator(where).first.evaluate(f"one => getComputedStyle(one).{what}")
         for where, what in (("figcaption", "color"), (".compared > li", "backgroundColor"))
@@ -465,6 +468,24 @@ def test_rows_scroll_in_the_page(browser: Any, project: Project, width: int, sch
     assert light - dark > 90
 
 
+def test_photographs_are_shown_larger_and_fewer_a_row(browser: Any, project: Project) -> None:
+    for name in ("plain", "learned"):
+        predict(run(project, name), [12], (360, 480))
+    tab, _ = opened(browser, build.build(project), 1400)
+    boxes = [one.bounding_box() for one in tab.locator(".compared img").all()]
+    assert [(round(box["width"]), round(box["height"])) for box in boxes] == [(480, 360)] * 4
+    assert len({box["y"] for box in boxes}) == 2
+
+
 def brightness(colour: str) -> float:
     numbers = colour[colour.index("(") + 1 : -1].split(",")
     return sum(map(float, numbers[:3])) / 3
+
+
+def test_four_pictures_that_were_enlarged_to_draw_on_fit_a_row(
+    browser: Any, project: Project
+) -> None:
+    for name in ("plain", "learned"):
+        predict(run(project, name), [12], (256, 256))
+    tab, _ = opened(browser, build.build(project), 1400)
+    assert len({one.bounding_box()["y"] for one in tab.locator(".compared img").all()}) == 1

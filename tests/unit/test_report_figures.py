@@ -57,8 +57,8 @@ def axes_of(monkeypatch: pytest.MonkeyPatch, project: Project) -> list[Axes]:
     """The matplotlib axes that a figure's panels were drawn in."""
     drawn: list[Axes] = []
 
-    def remembered(x: str, y: str) -> Any:
-        figure, axes = plots.small_axes(x, y)
+    def remembered(*labels: Any) -> Any:
+        figure, axes = plots.small_axes(*labels)
         drawn.append(axes)
         return figure, axes
 
@@ -80,24 +80,29 @@ def test_the_figure_stands_above_its_table_and_says_what_it_shows(project: Proje
     words = [a["aria-label"] for a in page(project).all("svg") if a.get("role") == "img"]
     shown = [markdown.interval(ours(project, label), "%") for label in PLACES]
     level = markdown.interval(ours(project, "raw | pixels"), "%")
-    assert words[0] == (
-        f"probe (%) over noise $variance, ours: 0: {shown[0]}; 0.01: {shown[1]}; 1: {shown[2]}. "
-        f"Published: 0.01: 76.0. Level of raw | pixels: {level}. Mark chosen at 0.016."
-    )
+    assert words[:2] == [
+        f"probe, ours (%) over noise $variance, ours: 0: {shown[0]}; 0.01: {shown[1]}; "
+        f"1: {shown[2]}. Level of raw | pixels: {level}. Mark chosen at 0.016.",
+        "probe, published: another scale (%) over noise $variance. Published: 0.01: 76.0. "
+        "Mark chosen at 0.016.",
+    ]
 
 
 def test_the_legend_names_ours_printed_and_levels(project: Project) -> None:
     legend = figure_of(project).legend
-    assert [key.label for key in legend] == ["ours", "published", "raw | pixels"]
-    assert [key.dot for key in legend] == [plots.COLOURS[0], "none", None]
-    assert legend[2].dashes, "a level is dashed"
-    assert "ours published raw | pixels probe" in squeezed(page(project).words)
+    assert [key.label for key in legend] == [
+        *("ours", "95 % interval", "published", "raw | pixels"),
+    ]
+    assert [key.dot for key in legend] == [plots.COLOURS[0], None, "none", None]
+    assert [key.bar for key in legend] == [False, True, False, False]
+    assert legend[3].dashes, "a level is dashed"
+    assert "ours 95 % interval published raw | pixels probe, ours" in squeezed(page(project).words)
 
 
 def test_zero_has_a_place_on_a_logarithmic_axis(
     monkeypatch: pytest.MonkeyPatch, project: Project
 ) -> None:
-    (axes,) = axes_of(monkeypatch, project)
+    axes, _ = axes_of(monkeypatch, project)
     assert axes.get_xscale() == "symlog"
     assert axes.xaxis.get_transform().linthresh == pytest.approx(0.005)
     low, high = axes.get_xlim()
@@ -117,7 +122,7 @@ def test_zero_has_a_place_on_a_logarithmic_axis(
 def test_points_intervals_printed_levels_and_marks_are_drawn(
     monkeypatch: pytest.MonkeyPatch, project: Project
 ) -> None:
-    (axes,) = axes_of(monkeypatch, project)
+    axes, of_print = axes_of(monkeypatch, project)
     lines = {tuple(line.get_xdata()): line for line in axes.get_lines()}
     values = [ours(project, label)["value"] for label in PLACES]
     points = lines[0.0, 0.01, 1.0]
@@ -125,7 +130,8 @@ def test_points_intervals_printed_levels_and_marks_are_drawn(
     for label, x in PLACES.items():
         bar = lines[x, x]
         assert list(bar.get_ydata()) == [ours(project, label)[end] for end in ("low", "high")]
-    printed = lines[0.01,]
+    printed = next(one for one in of_print.get_lines() if list(one.get_xdata()) == [0.01])
+    assert (0.01,) not in lines, "a number of another scale has axes of its own"
     assert (list(printed.get_ydata()), printed.get_markerfacecolor()) == ([76.0], "none")
     level = lines[0, 1]  # in shares of the axes
     assert list(level.get_ydata()) == [ours(project, "raw | pixels")["value"]] * 2
@@ -137,9 +143,9 @@ def test_every_column_has_axes_of_its_own_over_the_same_range(
     monkeypatch: pytest.MonkeyPatch, project: Project
 ) -> None:
     both = edited(project.root, {**PLOT, "y": ["knn_top1", "probe_top1"]}, PLACES)
-    first, second = axes_of(monkeypatch, both)
-    assert first.get_xlim() == second.get_xlim()
-    assert [panel.title for panel in figure_of(both).panels] == ["20-NN", "probe"]
+    assert len({axes.get_xlim() for axes in axes_of(monkeypatch, both)}) == 1
+    titles = ["20-NN", "probe, ours", "probe, published: another scale"]
+    assert [panel.title for panel in figure_of(both).panels] == titles
     ids = [set(re.findall(r' id="([\w-]+)"', panel.svg)) for panel in figure_of(both).panels]
     assert all(ids)
     assert not ids[0] & ids[1], "clip paths of two figures must not share a name"
@@ -165,7 +171,7 @@ def test_axes_fit_their_places(
     scale: str,
     ticks: list[float] | None,
 ) -> None:
-    (axes,) = axes_of(monkeypatch, edited(project.root, {**PLOT, "mark": {}, **plot}, places))
+    axes, _ = axes_of(monkeypatch, edited(project.root, {**PLOT, "mark": {}, **plot}, places))
     assert axes.get_xscale() == scale
     low, high = axes.get_xlim()
     assert all(low < x < high for x in places.values())
@@ -182,7 +188,7 @@ def test_rows_that_are_not_built_are_left_out(tmp_path: Path) -> None:
     for job in run_jobs(project, headline_only=True):
         fabricate(job)
     tables.build(table_job(project))
-    (panel,) = figure_of(project).panels
+    panel, _ = figure_of(project).panels
     assert "0: " in panel.svg
     assert "; 1: " not in panel.svg, "the sweep's row has no number yet"
 
@@ -251,10 +257,93 @@ def browser() -> Iterator[Any]:
 def test_at_most_three_axes_stand_in_a_row(
     browser: Any, project: Project, width: int, a_row: int
 ) -> None:
-    plot = {**PLOT, "y": ["probe_top1", "knn_top1"] * 2}
+    plot = {**PLOT, "y": ["probe_top1", "knn_top1", "probe_top1"]}
     tab, heard = opened(browser, build.build(edited(project.root, plot, PLACES)), width)
     assert not heard
     assert tab.evaluate("document.documentElement.scrollWidth") == width
     tops = [one.bounding_box()["y"] for one in tab.locator("#toy-main .panels figure").all()]
-    assert len(tops) == 4
+    assert len(tops) == 5
     assert tops.count(tops[0]) == a_row
+
+
+def test_printed_numbers_of_the_same_scale_share_the_axes(
+    monkeypatch: pytest.MonkeyPatch, project: Project
+) -> None:
+    table = built(project)
+    row = next(row for row in table["rows"] if row["label"] == "learned")
+    row["cells"]["probe_top1"]["against_print"].update(difference=0.5, tolerance=1.0)
+    (panel,) = drawn(project, table).panels
+    assert panel.title == "probe"
+    assert "Published: 0.01: 76.0" in panel.svg
+
+
+def test_counts_have_no_bars_and_the_legend_promises_none(project: Project) -> None:
+    table = built(project)
+    for ours in filter(None, (row["cells"]["probe_top1"]["ours"] for row in table["rows"])):
+        ours.update(low=None, high=None)
+    assert not any(key.bar for key in drawn(project, table).legend)
+
+
+def drawn(project: Project, table: dict) -> figures.Figure:
+    made = figures.of_table(table_job(project).table, table)
+    assert made is not None
+    return made
+
+
+@pytest.fixture
+def kinds(project: Project) -> Project:
+    """Two quantities of two kinds each, in a table whose rows all have a place."""
+    file = project.root / "params/papers/toy.yaml"
+    raw = yaml.safe_load(file.read_text())
+    table = raw["tables"]["main"]
+    for name, evaluator in (("knn", "knn"), ("probe", "probe")):
+        for kind in ("<MSA>", "HiLo"):
+            column = {"label": f"{kind}, {name}", "evaluator": evaluator, "metric": "top1"}
+            table["metrics"][f"{name}_{kind}"] = column
+    named = ["knn_<MSA>", "knn_HiLo", "probe_HiLo", "probe_<MSA>"]
+    table["plot"] = {**PLOT, "y": named, "mark": {}}
+    table["rows"] = [row for row in table["rows"] if row.get("run")]
+    for place, row in enumerate(table["rows"]):
+        row["x"] = 10**place
+    file.write_text(yaml.safe_dump(raw, sort_keys=False))
+    edited = load_project(project.root, "tiny")
+    tables.build(table_job(edited))
+    return edited
+
+
+def test_columns_of_one_quantity_are_lines_in_the_same_axes(
+    monkeypatch: pytest.MonkeyPatch, kinds: Project
+) -> None:
+    made = figure_of(kinds)
+    assert [panel.title for panel in made.panels] == ["knn", "probe"]
+    assert [key.label for key in made.legend] == ["<MSA>", "HiLo", "95 % interval"]
+    assert made.legend[0].colour != made.legend[1].colour
+    for axes in axes_of(monkeypatch, kinds):
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+        lines = [line for line in axes.get_lines() if len(set(line.get_xdata())) > 1]
+        names = {text.get_text(): text for text in axes.texts}
+        assert {line.get_color() for line in lines} == {
+            key.colour for key in made.legend if not key.bar
+        }
+        assert {one.get_color() for one in names.values()} == {line.get_color() for line in lines}
+        heights = sorted(text.get_position()[1] for text in names.values())
+        assert heights[1] - heights[0] >= figures._APART, "two names do not touch"
+    assert "&lt;MSA&gt;: 1: " in made.panels[0].svg
+
+
+def test_a_number_that_is_not_positive_keeps_the_axis_linear(
+    monkeypatch: pytest.MonkeyPatch, kinds: Project
+) -> None:
+    table = built(kinds)
+    table["rows"][0]["cells"]["knn_HiLo"]["ours"]["value"] = 0.0
+    monkeypatch.setattr(tables, "load", lambda _: table)
+    assert [axes.get_yscale() for axes in axes_of(monkeypatch, kinds)] == ["linear", "log"]
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_wide_axes_fit_the_page(browser: Any, kinds: Project, width: int) -> None:
+    tab, heard = opened(browser, build.build(kinds), width)
+    assert not heard
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    shown = tab.locator("#toy-main .panels figure").first.bounding_box()["width"]
+    assert shown > min(width - 60, 450)

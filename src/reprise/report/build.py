@@ -22,6 +22,7 @@ from reprise.report import (
     origins,
     pictures,
     plots,
+    rows,
     summary,
     words,
 )
@@ -164,8 +165,12 @@ def _paper(shown: Gathered, slug: str, summarised: Summary, tables: Sequence[Jso
     paper, runs = shown.project.paper(slug), shown.runs[slug]
     trained = [run for run in runs if run.log]
     styles = {name: n for n, name in enumerate(dict.fromkeys(run.job.name for run in trained))}
+    names = rows.told_apart(
+        ((slug, run.job.name) for run in runs), rows.labels(slug, paper.tables.values())
+    )
     curves = [
-        plots.Curve(run.job.name, run.job.seed, styles[run.job.name], run.log) for run in trained
+        plots.Curve(names[slug, run.job.name], run.job.seed, styles[run.job.name], run.log)
+        for run in trained
     ]
     first_seeds = {run.job.name: run for run in reversed(runs)}
     beneath_tables = {
@@ -178,7 +183,7 @@ def _paper(shown: Gathered, slug: str, summarised: Summary, tables: Sequence[Jso
         "tables": [one for one in own if one["table"] or one["compared"]],
         "absent": [one for one in own if not (one["table"] or one["compared"])],
         "claims": [shown_claims(shown, slug, own)] if paper.claims else [],
-        "strengths": _strengths(runs, styles),
+        "strengths": _strengths(runs, styles, names),
         "curves": list({curve.run: curve for curve in curves}.values()),
         "panels": shown_panels(plots.panels(curves)),
         "captions": captions.galleries(
@@ -188,13 +193,13 @@ def _paper(shown: Gathered, slug: str, summarised: Summary, tables: Sequence[Jso
             gallery
             for run in runs
             if run in first_seeds.values()
-            for gallery in _galleries(run, beneath_tables)
+            for gallery in _galleries(run, names[slug, run.job.name], beneath_tables)
         ],
         "runs": runs,
     }
 
 
-def _strengths(runs: Sequence[FinishedRun], styles: Mapping[str, int]) -> Json:
+def _strengths(runs: Sequence[FinishedRun], styles: Mapping[str, int], names: rows.Labels) -> Json:
     """Return curves of accuracy over the strength of corruptions, a run's first seed each."""
     shown: dict[str, plots.Curve] = {}
     numbers = dict(styles)  # runs that were not trained have no training curve, and so no style yet
@@ -203,21 +208,27 @@ def _strengths(runs: Sequence[FinishedRun], styles: Mapping[str, int]) -> Json:
             if evaluation["kind"] == "robustness" and run.job.name not in shown:
                 lines = plots.strength_lines(evaluation)
                 style = numbers.setdefault(run.job.name, len(numbers))
-                shown[run.job.name] = plots.Curve(run.job.name, run.job.seed, style, lines)
+                label = names[run.job.slug, run.job.name]
+                shown[run.job.name] = plots.Curve(label, run.job.seed, style, lines)
     curves = list(shown.values())
     return {"curves": curves, "panels": shown_panels(plots.strength_panels(curves))}
 
 
 def _galleries(
-    run: FinishedRun, beneath_tables: Collection[tuple[str, str, str]]
+    run: FinishedRun, label: str, beneath_tables: Collection[tuple[str, str, str]]
 ) -> Iterator[Json]:
-    """Yield the pictures that a run's evaluators drew, but for those shown with other runs'."""
+    """Yield the pictures that a run's evaluators drew, but for those shown with other runs'.
+
+    A contact sheet is left out: it shows the data, which the captions show larger, and no method.
+    """
     for name, evaluation in run.evaluations.items():
+        if evaluation["kind"] == "sheet":
+            continue
         drawn = {**evaluation, "pictures": captions.other_pictures(evaluation)}
         if (run.job.slug, run.job.name, name) in beneath_tables:
             drawn["pictures"] = dense.other_pictures(drawn)
         if strips := list(pictures.strips(run.job, name, drawn)):
-            yield {"run": run, "strips": strips}
+            yield {"run": run, "label": label, "strips": strips}
 
 
 def _data_uri(image: bytes, kind: str = "png") -> str:

@@ -1,6 +1,5 @@
 """Captions of the same images by several runs, image by image."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from reprise import results
 from reprise.config import Json, Table
-from reprise.plan import RunJob, split_run
-from reprise.report import pictures
+from reprise.plan import RunJob
+from reprise.report import pictures, rows
 from reprise.results import ResultError
 
 ARRAY = "image"  # the array of a caption evaluator that holds its items' images
@@ -63,9 +62,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What every run with one evaluator says of its images."""
+    """What every run with one evaluator says of its images, which are of a data set's split."""
 
-    evaluator: str
+    data: str
+    split: str
     style: str
     beams: int | None
     cards: list[Card]
@@ -97,7 +97,7 @@ def galleries(slug: str, tables: Iterable[Table], runs: Sequence[Evaluated]) -> 
 
     Raises ResultError naming the file where a record or its images are damaged.
     """
-    labels = _labels(slug, tables)
+    labels = rows.labels(slug, tables)
     order = {run: number for number, run in enumerate(labels)}
     ranked = sorted(runs, key=lambda one: order.get((one[0].slug, one[0].name), len(order)))
     found: dict[str, dict[str, tuple[RunJob, Json]]] = {}
@@ -122,28 +122,14 @@ def _of(evaluation: Json) -> object:
     return (evaluation.get("info") or {}).get("captions")
 
 
-def _labels(slug: str, tables: Iterable[Table]) -> dict[tuple[str, str], str]:
-    """Return (paper, run) -> label of the first row that shows it, in the order of the rows."""
-    labels: dict[tuple[str, str], str] = {}
-    for table in tables:
-        for row in table.rows:
-            for name in (row.run, *row.runs.values()):
-                if name is not None:
-                    labels.setdefault(split_run(slug, name), row.label)
-    return labels
-
-
-def _gallery(
-    name: str, found: Sequence[tuple[RunJob, Json]], labels: Mapping[tuple[str, str], str]
-) -> Gallery:
-    plain = [labels.get((job.slug, job.name), job.name) for job, _ in found]
-    count = Counter(plain)
+def _gallery(name: str, found: Sequence[tuple[RunJob, Json]], labels: rows.Labels) -> Gallery:
+    names = rows.told_apart([(job.slug, job.name) for job, _ in found], labels)
     records = [
-        _record(job, name, evaluation, f"{label} ({job.name})" if count[label] > 1 else label)
-        for label, (job, evaluation) in zip(plain, found, strict=True)
+        _record(job, name, evaluation, names[job.slug, job.name]) for job, evaluation in found
     ]
-    first = records[0].said
-    return Gallery(name, first.style, first.beams, list(_cards(records)))
+    first, data = records[0].said, found[0][1]["data"]
+    cards = list(_cards(records))
+    return Gallery(str(data.get("name")), str(data.get("split")), first.style, first.beams, cards)
 
 
 def _record(job: RunJob, name: str, evaluation: Json, label: str) -> _Record:

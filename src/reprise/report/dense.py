@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from reprise import results
 from reprise.config import Json
 from reprise.plan import RunJob, TableJob, split_run
-from reprise.report import pictures
+from reprise.report import pictures, repaint
 from reprise.results import ResultError
 
 MOST = 8  # images of a gallery
@@ -24,6 +24,10 @@ BUDGET = 3_000_000  # bytes of all galleries of the page, a third more in the pa
 _IMAGE = "image"  # the shared array that is the image itself, not something about it
 _SIDE = 128  # images are enlarged to at least so many pixels
 _LONGEST = 480  # photographs are shrunk to at most so many pixels
+_TITLES = {
+    "segment": "The class of every pixel: truth and predictions side by side",
+    "detect": "Objects: truth and what was found, side by side",
+}
 
 
 class Compared(BaseModel):
@@ -69,21 +73,33 @@ class Card:
     def size(self) -> int:
         return sum(len(one.picture.webp) for one in self.shown if one.picture)
 
+    @property
+    def width(self) -> int:
+        """That of the widest picture, in the page's pixels."""
+        return max((one.picture.width for one in self.shown if one.picture), default=0)
+
 
 @dataclass(frozen=True)
 class Gallery:
     """What the rows of a table predict for some of the ``images`` that were drawn.
 
-    ``sources`` are the (paper, run, evaluator) whose pictures these are.
+    ``kind`` is the evaluator's, and ``own`` names what it made of an image. ``sources`` are the
+    (paper, run, evaluator) whose pictures these are.
     """
 
-    evaluator: str
+    kind: str
+    own: tuple[str, ...]
     data: str
     split: str
-    legend: tuple[tuple[str, str], ...]
+    legend: repaint.Legend
     images: int
     cards: list[Card]
     sources: frozenset[tuple[str, str, str]]
+
+    @property
+    def title(self) -> str:
+        """What the pictures show, in words."""
+        return _TITLES.get(self.kind, "Predictions side by side")
 
 
 Evaluated = tuple[RunJob, Mapping[str, Json]]
@@ -97,7 +113,7 @@ class _Record:
     label: str
     job: RunJob
     evaluator: str
-    data: Json
+    evaluation: Json
     said: Compared
     arrays: dict[str, NDArray[np.generic]] = field(default_factory=dict)
 
@@ -106,10 +122,15 @@ class _Record:
         return self.job.eval_folder / f"{self.evaluator}.npz"
 
     @property
-    def kind(self) -> object:
+    def data(self) -> Json:
+        data: Json = self.evaluation["data"]
+        return data
+
+    @property
+    def alike(self) -> object:
         """What must be equal for pictures to stand side by side."""
         where = (self.data.get("digest"), self.data.get("split"))
-        return (where, self.said.shared, self.said.own, self.said.legend)
+        return (self.evaluation["kind"], where, self.said.shared, self.said.own, self.said.legend)
 
     def picture(self, array: str, index: int) -> Picture | None:
         """Return a picture of an image; raise ResultError where the file is damaged."""
@@ -117,7 +138,12 @@ class _Record:
             return None
         if not self.arrays:
             self.arrays = self._read()
-        return _picture(self.arrays[array][self.said.indices.index(index)], self._least)
+        at = self.said.indices.index(index)
+        shown = self.arrays[array][at]
+        if _IMAGE in self.arrays and array != _IMAGE:
+            image, kind = self.arrays[_IMAGE][at], self.evaluation["kind"]
+            shown = repaint.repainted(kind, self.said.legend, image, shown)
+        return _picture(shown, self._least)
 
     @property
     def _least(self) -> int:
@@ -155,16 +181,13 @@ def galleries(tables: Iterable[TableJob], runs: Sequence[Evaluated]) -> Gallerie
             finished.setdefault((job.slug, job.name, name), (job, evaluation))
     found = {
         (job.slug, job.name): [
-            (name, group)
-            for name, records in _records(job, finished).items()
-            for group in _comparable(records)
+            group for records in _records(job, finished).values() for group in _comparable(records)
         ]
         for job in tables
     }
     share = BUDGET // max(1, sum(map(len, found.values())))
     return {
-        table: [_gallery(name, records, share) for name, records in groups]
-        for table, groups in found.items()
+        table: [_gallery(records, share) for records in groups] for table, groups in found.items()
     }
 
 
@@ -213,18 +236,18 @@ def _record(label: str, job: RunJob, evaluation: Json, evaluator: str) -> _Recor
         key = ".".join(str(part) for part in ("info", "compared", *wrong["loc"]))
         path = job.eval_folder / f"{evaluator}.json"
         raise ResultError(f"{path}: {key}: {wrong['msg']}") from None
-    return _Record(label, job, evaluator, evaluation["data"], said)
+    return _Record(label, job, evaluator, evaluation, said)
 
 
 def _comparable(records: Iterable[_Record]) -> list[list[_Record]]:
     """Return records in groups of the same images, arrays and classes."""
     groups: dict[object, list[_Record]] = {}
     for record in records:
-        groups.setdefault(record.kind, []).append(record)
+        groups.setdefault(record.alike, []).append(record)
     return list(groups.values())
 
 
-def _gallery(evaluator: str, records: Sequence[_Record], share: int) -> Gallery:
+def _gallery(records: Sequence[_Record], share: int) -> Gallery:
     first = records[0]
     indices = list(dict.fromkeys(index for one in records for index in one.said.indices))
     count = min(MOST, len(indices))
@@ -235,10 +258,11 @@ def _gallery(evaluator: str, records: Sequence[_Record], share: int) -> Gallery:
             break
         cards.append(card)
     return Gallery(
-        evaluator,
+        first.evaluation["kind"],
+        first.said.own,
         str(first.data.get("name")),
         _split(first),
-        first.said.legend,
+        repaint.recoloured(first.evaluation["kind"], first.said.legend),
         len(indices),
         cards,
         frozenset((one.job.slug, one.job.name, one.evaluator) for one in records),

@@ -48,7 +48,9 @@ def strips(job: RunJob, evaluator: str, evaluation: Json) -> Iterator[Strip]:
             sheet = strip(arrays[name])
         except ValueError as error:
             raise ResultError(f"{path}: {name}: {error}") from None
-        yield Strip(name, picture["label"], len(arrays[name]), sheet, _is_large(arrays[name]))
+        yield Strip(
+            name, _label(job, picture["label"]), len(arrays[name]), sheet, _is_large(arrays[name])
+        )
 
 
 def strip(images: NDArray[np.generic]) -> bytes:
@@ -93,6 +95,11 @@ def webp(image: Image.Image, exact: bool) -> bytes:
     stream = io.BytesIO()
     image.save(stream, format="WebP", lossless=exact, quality=85)
     return stream.getvalue()
+
+
+def _label(job: RunJob, label: str) -> str:
+    """Return what pictures are called, "noisy" only where the run's method adds noise."""
+    return label.removesuffix(", noisy") if job.run.objective.get("sigma_max") == 0 else label
 
 
 def _is_large(images: NDArray[np.generic]) -> bool:

@@ -29,12 +29,30 @@ COLOURS = (
 )
 DASHES = ("", "5 2", "1.5 1.5", "6 2 1.5 2")
 
+# Term of a log -> what it is, and the label of its axis. What else begins with loss is a loss.
+_TERMS = {
+    "loss": ("loss", "loss"),
+    "loss_contrast": ("loss: contrast", "loss"),
+    "loss_reconstruct": ("loss: reconstruction", "loss"),
+    "loss_denoise": ("loss: denoising", "loss"),
+    "classification": ("loss: classes", "loss"),
+    "bbox_regression": ("loss: boxes", "loss"),
+    "auxiliary": ("loss: auxiliary head", "loss"),
+    "top1": ("accuracy in training", "top-1, %"),
+    "pixels": ("pixels whose class is right, in training", "pixels right, %"),
+    "matched": ("images matched with their own text, in training", "pairs matched, %"),
+    "scale": ("factor on similarities", "factor"),
+}
+
 INK = "#0a0b0c"  # stands for the page's text colour until the SVG is finished
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The log of one run and seed; ``style`` is the run's number, for colour and dashes."""
+    """The log of one run and seed; ``style`` is the run's number, for colour and dashes.
+
+    ``run`` is what the page calls the run.
+    """
 
     run: str
     seed: int
@@ -80,7 +98,16 @@ def panels(curves: Sequence[Curve]) -> list[Panel]:
         for key, value in line.items()
         if is_curve(key, value)
     )
-    return [_panel(term, curves) for term in terms]
+    return [_panel(term, *_named(term), "step", curves) for term in terms]
+
+
+def _named(term: str) -> tuple[str, str]:
+    """Return a panel's title and the label of its y axis, empty where the term is not known."""
+    if term in _TERMS:
+        return _TERMS[term]
+    head, _, tail = term.partition("_")
+    title = f"{head}: {tail.replace('_', ' ')}" if tail else head
+    return title, "loss" if head == "loss" else ""
 
 
 def strength_lines(evaluation: Json) -> list[Json]:
@@ -103,12 +130,14 @@ def strength_panels(curves: Sequence[Curve]) -> list[Panel]:
     corruptions = dict.fromkeys(
         key for curve in curves for line in curve.lines for key in line if key != "step"
     )
-    return [_panel(corruption, curves, "strength", "top-1, %") for corruption in corruptions]
+    return [
+        _panel(corruption, corruption.replace("_", " "), "top-1, %", "strength", curves)
+        for corruption in corruptions
+    ]
 
 
-def _panel(term: str, curves: Sequence[Curve], over: str = "step", unit: str = "") -> Panel:
-    head, _, tail = term.partition("_")
-    title = f"{head}: {tail.replace('_', ' ')}" if tail else head
+def _panel(term: str, title: str, unit: str, over: str, curves: Sequence[Curve]) -> Panel:
+    """Return a panel of a term over steps or strengths; ``unit`` is the label of its y axis."""
     told = []
     with style(term):
         figure, axes = small_axes(over, unit)
@@ -128,9 +157,12 @@ def style(salt: str) -> AbstractContextManager[None]:
     return matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9.5})
 
 
-def small_axes(x: str, y: str) -> tuple[Figure, Axes]:
+SMALL, WIDE = (3.6, 2.3), (7.2, 3.8)  # inches
+
+
+def small_axes(x: str, y: str, size: tuple[float, float] = SMALL) -> tuple[Figure, Axes]:
     """Return a figure of a panel's size and its axes, labelled, in the page's text colour."""
-    figure = Figure(figsize=(3.6, 2.3), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(x, color=INK, parse_math=False)
     axes.set_ylabel(y, color=INK, parse_math=False)
@@ -142,8 +174,8 @@ def small_axes(x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def as_svg(figure: Figure, alt: str) -> str:
-    """Return an <svg> that scales with its container and describes itself."""
+def as_svg(figure: Figure, alt: str, kind: str = "") -> str:
+    """Return an <svg> that scales with its container and describes itself; ``kind``: its class."""
     stream = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
@@ -153,7 +185,8 @@ def as_svg(figure: Figure, alt: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = _with_own_names(svg, alt)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)
+    named = f' class="{kind}"' if kind else ""
+    return svg.replace("<svg", f'<svg{named} role="img" aria-label="{escape(alt)}"', 1)
 
 
 def _with_own_names(svg: str, alt: str) -> str:
