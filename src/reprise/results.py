@@ -92,6 +92,11 @@ class Measured:
     reduce: str
     statistics: Statistics
 
+    @property
+    def of_images(self) -> bool:
+        """Whether it is an evaluation's, of test data; what a benchmark measured has none."""
+        return bool(self.data[0])
+
 
 def read_metric(job: RunJob, evaluator: str, metric: str) -> Measured:
     """Read one metric with its statistics, made anew from them.

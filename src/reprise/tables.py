@@ -8,7 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +148,14 @@ def _estimate(measured: Mapping[int, Measured], unit: str) -> Estimate | None:
         return None
     first = next(iter(measured.values()))
     found = intervals.estimate(first.reduce, [one.statistics for one in measured.values()])
-    return intervals.within_range(found, unit)
+    return intervals.within_range(_in_words(found, first), unit)
+
+
+def _in_words(found: Estimate, first: Measured) -> Estimate:
+    """Say of an evaluation what its intervals are over, also where the metric is a plain mean."""
+    if not first.of_images:
+        return found
+    return replace(found, kind=found.kind.replace("repeated measurements", "test images"))
 
 
 def _gain(ours: Mapping[int, Measured], base: Mapping[int, Measured]) -> Estimate | None:
@@ -158,9 +165,10 @@ def _gain(ours: Mapping[int, Measured], base: Mapping[int, Measured]) -> Estimat
     if not pairs or any((a.data, a.n, a.reduce) != (b.data, b.n, b.reduce) for a, b in pairs):
         return None
     mine, theirs = zip(*pairs, strict=True)
-    return intervals.estimate(
+    found = intervals.estimate(
         mine[0].reduce, [one.statistics for one in mine], [one.statistics for one in theirs]
     )
+    return _in_words(found, mine[0])
 
 
 def _detectable(

@@ -15,7 +15,7 @@ from reprise import intervals, reduce, tables
 from reprise.config import Project, load_project
 from reprise.errors import ConfigError, RepriseError
 from reprise.plan import RunJob
-from reprise.results import ResultError
+from reprise.results import Measured, ResultError
 
 
 def built(project: Project, name: str = TABLE) -> dict:
@@ -328,3 +328,14 @@ def test_the_intervals_of_a_demo_sized_table_are_a_matter_of_a_second() -> None:
         intervals.estimate("percent_correct", [array])
         intervals.estimate("percent_correct", [array], [arrays[0]])
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [(("digest", "test"), "test images, 1 seed"), (("", ""), "repeated measurements, 1 seed")],
+)
+def test_a_plain_mean_says_what_it_is_over(data: tuple[str, str], kind: str) -> None:
+    measured = {0: Measured(3.5, 8, data, "mean", np.arange(8.0))}
+    found = tables._estimate(measured, "")
+    assert found is not None
+    assert found.kind == kind
