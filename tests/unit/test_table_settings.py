@@ -242,7 +242,9 @@ def test_markdown_shows_settings_words_and_printed_columns(project: Project) -> 
         "steps, ours | top-5 (%), published |"
     )
     rows = {line.split(" | ")[0]: line for line in text.split("## ")[0].splitlines()}
-    assert rows["| learned"].endswith("| LAMB \\| LARS | adamw | 0.001 | 1.6e5 | 40 | 93.0 |")
+    assert rows["| learned (printed: Learned, 800 ep)"].endswith(
+        "| LAMB \\| LARS | adamw | 0.001 | 1.6e5 | 40 | 93.0 |"
+    )
     assert rows["| plain"].endswith("|  | adamw | 0.001 |  | no |  |")
     assert rows["| printed only"].endswith("| SGD |  |  |  |  |  |")
     assert "published only" not in text, "an empty cell of a printed column lacks nothing of ours"
