@@ -325,7 +325,11 @@ def test_columns_of_one_quantity_are_lines_in_the_same_axes(
         assert {line.get_color() for line in lines} == {
             key.colour for key in made.legend if not key.bar
         }
-        assert {one.get_color() for one in names.values()} == {line.get_color() for line in lines}
+        assert {one.get_color() for one in names.values()} == {plots.INK}, "read on any page"
+        dots = [line for line in axes.get_lines() if line.get_transform() == axes.transAxes]
+        at = {dot.get_ydata()[0]: dot.get_color() for dot in dots}
+        beside = {at[text.get_position()[1]] for text in names.values()}
+        assert beside == {line.get_color() for line in lines}
         heights = sorted(text.get_position()[1] for text in names.values())
         assert heights[1] - heights[0] >= figures._APART, "two names do not touch"
     assert "&lt;MSA&gt;: 1: " in made.panels[0].svg

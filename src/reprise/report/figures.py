@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from reprise import markdown
 from reprise.config import Json, Table
@@ -231,7 +231,10 @@ def _panel_of_lines(plot: Plot, places: Sequence[float], quantity: _Quantity, na
             told.append(f"{line.name}: {'; '.join(shown)}.")
         if plot.log and all(one["value"] > 0 for line in quantity.lines for _, one in line.points):
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            low, high = axes.get_ylim()
+            plain = FuncFormatter(lambda value, _: f"{value:g}")
+            axes.yaxis.set_major_formatter(plain)
+            axes.yaxis.set_minor_formatter(plain if high < 10 * low else NullFormatter())
         _name_lines(axes, quantity.lines)
         _mark(axes, plot)
         return Panel(quantity.title, as_svg(figure, " ".join(told), "wide"))
@@ -249,8 +252,11 @@ def _name_lines(axes: Axes, lines: Sequence[_Line]) -> None:
     least = -_APART
     for share, line in sorted(ends, key=lambda end: end[0]):
         least = max(share, least + _APART)
-        text = axes.text(1.02, least, line.name, transform=axes.transAxes, parse_math=False)
-        text.set(va="center", color=line.colour)
+        # The text is in ink, which can be read on any page; a dot has the line's colour.
+        (dot,) = axes.plot([1.025], [least], color=line.colour, transform=axes.transAxes)
+        dot.set(marker="o", markersize=5, clip_on=False)
+        text = axes.text(1.045, least, line.name, transform=axes.transAxes, parse_math=False)
+        text.set(va="center", color=INK)
 
 
 def _draw_points(

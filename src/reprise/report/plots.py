@@ -166,7 +166,7 @@ def small_axes(x: str, y: str, size: tuple[float, float] = SMALL) -> tuple[Figur
     axes = figure.subplots()
     axes.set_xlabel(x, color=INK, parse_math=False)
     axes.set_ylabel(y, color=INK, parse_math=False)
-    axes.tick_params(colors=INK)
+    axes.tick_params(which="both", colors=INK)
     axes.grid(color=INK, alpha=0.12, linewidth=0.8)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
