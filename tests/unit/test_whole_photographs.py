@@ -26,6 +26,7 @@ from reprise.training.distributed import World
 from reprise.training.loop import Fit, FitSettings
 from reprise.training.method import Batch, StandIn
 from reprise.training.seeding import BLOCK, Draws, Key, batch_indices, repeated
+from reprise.training.steps import Steps
 
 KEY = Key(("whole",))
 PLAIN = RecipeAugment(size=16, flip=0, policy="none", jitter=0)
@@ -160,11 +161,10 @@ def test_loader_processes_change_nothing(tmp_path: Path, data: PhotoSet) -> None
     assert equal(*found)
 
 
-def test_two_processes_share_the_batch_of_one(tmp_path: Path, data: PhotoSet) -> None:
+def test_two_processes_share_the_batch_of_one(data: PhotoSet) -> None:
     def step(rank: int, size: int) -> tuple[Tensor, ...]:
-        fit = recipe_fit(tmp_path, data)
         world = World(rank=rank, size=size)
-        steps = type(fit.steps)(data, None, 2 * BLOCK, Key(("test",)), world)
+        steps = Steps(data, None, 2 * BLOCK, Key(("test",)), world)
         steps.cut(cropping.of_recipe(PLAIN), 1, 3)
         found: tuple[Tensor, ...] = steps[1]
         return found
