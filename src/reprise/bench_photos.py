@@ -21,17 +21,19 @@ from rich.table import Table
 from reprise.bench_data import BOUND, RESIZE, _decode, measure, simclr_like
 from reprise.data import decode, origin, pack
 from reprise.data.base import Split
-from reprise.data.cropping import of_augment
+from reprise.data.cropping import of_augment, of_recipe
 from reprise.data.photo_files import Files, Names, look
 from reprise.data.photos import PhotoSet
 from reprise.data.sets.image_folder import ENDINGS
 from reprise.data.transforms import augment
 from reprise.errors import DataError
+from reprise.settings.deit3_augment import RecipeAugment
 from reprise.training.run import processor
 from reprise.training.seeding import Draws, Key
 
 FILES, PACKED = "reader, from single files", "reader, from a pack"
 CROPS, ALL = "reader, random crops of whole photographs", "the same, and augmentation"
+VIEWS, COPIES = "reader, two crops of each", "reader, three simple crops of each"
 KEY = Key(("bench", "photos"))
 
 
@@ -75,8 +77,14 @@ def contest(paths: list[str], files: PhotoSet, size: int, home: Path) -> Contest
     # Crops are the reader's; what is left to the batch are flips, colours and blur.
     batched = settings.model_copy(update={"crop_scale": (1.0, 1.0)})
 
-    def crops() -> torch.Tensor:
-        return packed.crops(every, of_augment(settings), [Draws(KEY, len(paths))])[0][0]
+    def crops(views: int = 1) -> torch.Tensor:
+        draws = [Draws(KEY.fold(view), len(paths)) for view in range(views)]
+        return packed.crops(every, of_augment(settings), draws)[0]
+
+    def copies() -> torch.Tensor:
+        often = every.repeat_interleave(3)
+        simple = of_recipe(RecipeAugment(size=size, crop="src"))
+        return packed.crops(often, simple, [Draws(KEY, len(often))])[0][0]
 
     return Contest(
         {
@@ -84,8 +92,10 @@ def contest(paths: list[str], files: PhotoSet, size: int, home: Path) -> Contest
             RESIZE: lambda: _decode(contents, size),
             FILES: lambda: files.fetch(every),
             PACKED: lambda: packed.fetch(every),
-            CROPS: crops,
-            ALL: lambda: augment(crops(), batched, Draws(KEY, len(paths))),
+            CROPS: lambda: crops()[0],
+            ALL: lambda: augment(crops()[0], batched, Draws(KEY, len(paths))),
+            VIEWS: lambda: crops(2),
+            COPIES: copies,
         },
         len(paths),
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reprise import bench_photos
-from reprise.bench_photos import ALL, CROPS, FILES, PACKED
+from reprise.bench_photos import ALL, COPIES, CROPS, FILES, PACKED, VIEWS
 from reprise.errors import DataError
 
 
@@ -32,6 +32,11 @@ def test_every_contender_makes_the_same_photographs(root: Path, tmp_path: Path) 
     assert isinstance(augmented, torch.Tensor)
     assert cropped.shape == augmented.shape == one.shape
     assert not torch.equal(cropped, one)
+    views, copies = timed.calls[VIEWS](), timed.calls[COPIES]()
+    assert isinstance(views, torch.Tensor)
+    assert isinstance(copies, torch.Tensor)
+    assert views.shape == (2, timed.images, 3, 16, 16)
+    assert copies.shape == (3 * timed.images, 3, 16, 16)
 
 
 def test_the_table_names_all_and_frees_the_cores(
