@@ -61,7 +61,7 @@ def read_cell(job: TableJob, row: Row, column: str) -> Reading:
         return _read_benchmark(job, metric, name)
     run = job.project.run(slug, name)
     if run.kind == "cost":
-        return Reading("not measured: only the cost of its steps is")
+        return Reading("not measured: only what its steps cost is")
     if not run.is_built:
         return Reading(
             f"not run: scale {job.project.scale.scale} {NO_WEIGHTS} for it "
@@ -154,7 +154,8 @@ def _read_benchmark(job: TableJob, metric: Metric, run: str) -> Reading:
     elif results.read_benchmark(bench)["digest"] != bench.digest:
         reading.missing[seed] = f"benchmark {bench.key} is stale, of other settings or sources"
     else:
-        reading.measured[seed] = results.read_benchmark_metric(bench, run, metric.metric)
+        found = results.read_benchmark_metric(bench, run, metric.metric)
+        reading.measured[seed] = found if metric.times == 1 else found.times(metric.times)
         reading.provenance.append(
             {
                 "run": f"{job.slug}/{run}",

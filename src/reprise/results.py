@@ -4,7 +4,7 @@ import json
 import math
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +96,10 @@ class Measured:
     def of_images(self) -> bool:
         """Whether it is an evaluation's, of test data; what a benchmark measured has none."""
         return bool(self.data[0])
+
+    def times(self, factor: float) -> "Measured":
+        """Return it in another unit; only what is a mean or median of its statistics has one."""
+        return replace(self, value=factor * self.value, statistics=factor * self.statistics)
 
 
 def read_metric(job: RunJob, evaluator: str, metric: str) -> Measured:

@@ -96,7 +96,7 @@ def test_table_reads_counts_and_timings_and_says_what_it_cannot(job):
         "python -m reprise benchmark can/step --scale smoke"
     ]
     other = cells.read_cell(table, rows["multi-crop (2 full and 6 small views)"], "linear_epochs")
-    assert other.status == "not measured: only the cost of its steps is"
+    assert other.status == "not measured: only what its steps cost is"
     untrained = cells.read_cell(table, rows["CAN"], "train_seconds")
     assert untrained.status == "not run: can/can seed 0 has no meta.json"
 

@@ -471,6 +471,19 @@ def test_a_table_reads_it(job):
     assert status == "not measured: learned is not in benchmark models"
 
 
+def test_a_table_reads_it_in_the_printed_unit(job):
+    file = job.project.root / "params/papers/toy.yaml"
+    text = file.read_text()
+    file.write_text(text.replace("unit: G", "unit: M\n        times: 1000"))
+    table = TableJob(load_project(job.project.root, "tiny"), "toy", "cost")
+    file.write_text(text)
+    reading = cells.read_cell(table, table.table.rows[0], "gmacs")
+    found, made = reading.measured[0], read(job, "wide", "gmacs")
+    assert found.value == pytest.approx(1000 * made.value, rel=1e-15)
+    assert found.value == found.statistics.mean() == reading.provenance[0]["value"]
+    assert (found.n, found.reduce, found.of_images) == (made.n, made.reduce, False)
+
+
 def test_the_record_says_what_was_measured(job):
     record = results.read_benchmark(job)
     assert record["kind"] == "forward"

@@ -145,6 +145,8 @@ def test_a_setting_that_no_run_has_is_refused(project: Project, path: str, meant
     [
         ({"setting": "steps", "metric": "top1"}, "metric goes with evaluator or benchmark"),
         ({"printed": True, "metric": "top1"}, "metric goes with evaluator or benchmark"),
+        ({"printed": True, "times": 1000}, "times goes with benchmark"),
+        ({"benchmark": "b", "metric": "gmacs", "times": 0}, "times = 0"),
         ({"printed": True, "setting": "steps"}, "give exactly one of"),
         ({"printed": False}, "give exactly one of"),
     ],

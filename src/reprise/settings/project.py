@@ -184,6 +184,9 @@ class Metric(Strict):
     printed: bool = Field(False, description="true: a column of printed numbers alone")
     metric: str | None = Field(None, description="which number of the evaluator or benchmark")
     unit: str = "%"
+    times: float = Field(
+        1.0, gt=0, description="a benchmark's number is multiplied by it, to have the printed unit"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -202,6 +205,8 @@ class Metric(Strict):
             raise PydanticCustomError(
                 "metric", "metric goes with evaluator or benchmark, and with nothing else"
             )
+        if self.times != 1 and self.benchmark is None:
+            raise PydanticCustomError("times", "times goes with benchmark, and with nothing else")
         return self
 
 
