@@ -254,6 +254,21 @@ def test_show_prints_every_number_of_a_table_whatever_the_width(project: Project
     assert "deviates: Everything is made up." in printed(project, "toy/main")
 
 
+def test_parts_of_a_table_have_whole_words_and_no_empty_rows() -> None:
+    columns = [
+        grid.Column({"key": key, "label": label, "unit": "M"}, grid.OURS)
+        for key, label in (("a", "multiply-adds of it"), ("b", "speed"))
+    ]
+    rows = [["one", "1", ""], ["two", "", "2 " * 10], ["neither", "", ""]]
+    parts = list(terminal._parts(grid.Grid(columns, rows), 30))
+    assert [part.rows for part in parts] == [[["one", "1"]], [["two", "2 " * 10]]]
+    stream = io.StringIO()
+    Console(file=stream, width=30).print(terminal._drawn(parts[0]))
+    assert "multiply-adds" in stream.getvalue()
+    whole = list(terminal._parts(grid.Grid(columns, rows), 80))
+    assert [part.rows for part in whole] == [rows]
+
+
 def test_show_prints_what_makes_each_cell_again(project: Project) -> None:
     said = printed(project, "toy/main", 300, commands=True)
     assert "learned: probe" in said

@@ -52,6 +52,10 @@ class Grid:
             [[row[0], *(row[1 + place] for place in places)] for row in self.rows],
         )
 
+    def filled(self) -> "Grid":
+        """Return it without the rows that have nothing but their label."""
+        return Grid(self.columns, [row for row in self.rows if any(row[1:])])
+
 
 def of_table(table: Json, known: Known) -> Grid:
     """Return a table's grid; a kind of number that no row has, has no column.

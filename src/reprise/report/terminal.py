@@ -146,7 +146,16 @@ def _table(job: TableJob, width: int, commands: bool) -> Iterator[RenderableType
 
 
 def _parts(grid: Grid, width: int) -> Iterator[Grid]:
-    """Yield a grid in as many parts as fit into the width, metrics whole wherever they do."""
+    """Yield a grid in as many parts as fit into the width, metrics whole wherever they do.
+
+    Of several, each leaves out the rows that have nothing in it.
+    """
+    parts = list(_fitting(grid, width))
+    for part in parts:
+        yield part if len(parts) == 1 else part.filled()
+
+
+def _fitting(grid: Grid, width: int) -> Iterator[Grid]:
     part: list[int] = []
     for metric in dict.fromkeys(column.key for column in grid.columns):
         own = [place for place, column in enumerate(grid.columns) if column.key == metric]
@@ -169,22 +178,32 @@ def _width(grid: Grid) -> int:
 
 
 def _widths(grid: Grid) -> list[int]:
-    """Characters that the numbers of each column take; what stands above them is folded."""
+    """Characters of each column: its numbers and the words above them, unbroken."""
+    heads = _heads(grid)
     return [
-        max(cell_len(column.kind), *(cell_len(row[1 + place]) for row in grid.rows))
+        max(
+            *(cell_len(word) for word in (*heads[place].split(), column.kind)),
+            *(cell_len(row[1 + place]) for row in grid.rows),
+        )
         for place, column in enumerate(grid.columns)
+    ]
+
+
+def _heads(grid: Grid) -> list[str]:
+    """What stands above each column: the metric above its first, nothing above the others."""
+    keys = [None, *(column.key for column in grid.columns)]
+    return [
+        column.metric if column.key != before else ""
+        for before, column in zip(keys, grid.columns, strict=False)
     ]
 
 
 def _drawn(grid: Grid) -> Shown:
     shown = _grid("row")
     shown.columns[0].max_width = _LABEL
-    before = None
-    for column, width in zip(grid.columns, _widths(grid), strict=True):
-        head = column.metric if column.key != before else ""
+    for column, head, width in zip(grid.columns, _heads(grid), _widths(grid), strict=True):
         shown.add_column(f"{head}\n{column.kind}", justify="right", max_width=width)
         shown.columns[-1].vertical = "bottom"
-        before = column.key
     for row in grid.rows:
         shown.add_row(*row)
     return shown
