@@ -99,7 +99,8 @@ class Measured:
 
     def times(self, factor: float) -> "Measured":
         """Return it in another unit; only what is a mean or median of its statistics has one."""
-        return replace(self, value=factor * self.value, statistics=factor * self.statistics)
+        statistics = factor * np.asarray(self.statistics, np.float64)
+        return replace(self, value=factor * self.value, statistics=statistics)
 
 
 def read_metric(job: RunJob, evaluator: str, metric: str) -> Measured:
