@@ -4,31 +4,25 @@ Apart from any verdict: a claim can hold here though the numbers differ, and fai
 docs/statistics.md says in plain words when numbers are of the same scale, and how close is close.
 """
 
-import functools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from reprise import effects, intervals, published
 from reprise.cells import Reading, is_count
-from reprise.config import Json, Project, Row, overlay, read_yaml, resolve_runs
+from reprise.config import Json, Row
 from reprise.effects import NotPositiveError, Part
 from reprise.markdown import number, precise
-from reprise.plan import ClaimsJob, TableJob, split_run
+from reprise.plan import ClaimsJob, TableJob, resized, split_run
 from reprise.published import Published
 from reprise.settings.claims import Claim, Place
 
 AGREES, DIFFERS = "agrees", "differs"
 OTHER_SCALE, NO_SPREAD, NOTHING = "different scale", "spread not known", "not run here"
 COUNT, NO_DATA = "none (a count)", "none ("  # how the CSV's column `dataset` begins
-# What a scale may lay over a run that changes its size, and with it whatever is counted of it.
-_SIZE = ("method", "model", "objective")
 
 
 @dataclass(frozen=True)
@@ -124,8 +118,8 @@ def scale_differs(
     assert row.run is not None
     slug, name = split_run(job.slug, row.runs.get(column, row.run))
     if printed.dataset.startswith(COUNT) and is_count(reading):
-        resized = not scale.as_printed and name in _resized(project, slug)
-        return f"{name} has another size at scale {scale.scale}" if resized else ""
+        other_size = not scale.as_printed and name in resized(project, slug)
+        return f"{name} has another size at scale {scale.scale}" if other_size else ""
     if printed.dataset.startswith(NO_DATA):
         return "measured on another machine"
     run = project.run(slug, name)
@@ -136,29 +130,6 @@ def scale_differs(
     if printed.dataset not in (project.dataset(alias).printed_as or ()):
         return f"the data set `{alias}` of scale {scale.scale} is not known to be {printed.dataset}"
     return ""
-
-
-def _resized(project: Project, slug: str) -> frozenset[str]:
-    """Return the runs of a paper whose size is not what the paper's own file says."""
-    file = project.root / "params" / "papers" / f"{slug}.yaml"
-    laid_over = (project.scale.papers.get(slug) or {}).get("runs") or {}
-    over = json.dumps(laid_over, sort_keys=True)
-    return _changed_in_size(file, file.stat().st_mtime_ns, over)
-
-
-@functools.lru_cache(maxsize=16)
-def _changed_in_size(file: Path, _changed: int, over: str) -> frozenset[str]:
-    own = read_yaml(file).get("runs", {})
-    as_written, _ = resolve_runs(own, str(file))
-    as_run, _ = resolve_runs(overlay(own, json.loads(over)), str(file))
-    return frozenset(
-        name for name, run in as_run.items() if _size(run) != _size(as_written.get(name, {}))
-    )
-
-
-def _size(run: Json) -> Json:
-    image: Any = (run.get("augment") or {}).get("size")
-    return {**{key: run.get(key) for key in _SIZE}, "image": image}
 
 
 def _number(numbers: published.Cells, row: Row, column: str) -> Published | None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from reprise import results
 from reprise.config import Json, Metric, Row, Run
-from reprise.plan import BenchmarkJob, RunJob, TableJob, split_run
+from reprise.data import present
+from reprise.plan import SWEEP_ROW, BenchmarkJob, RunJob, TableJob, split_run
 from reprise.results import Measured
 from reprise.settings.evaluators import Caption
 
@@ -129,7 +130,7 @@ def _why_not(run_job: RunJob, evaluator: str | None) -> str | None:
     for path in files:
         if not path.is_file():
             if not run_job.run.headline:
-                return "sweep row, build with `snakemake --cores all sweeps`"
+                return SWEEP_ROW
             return f"{run_job.key} has no {path.name}"
     if evaluator is None:
         found, wanted = results.read_meta(run_job)["digest"], run_job.digest
@@ -137,8 +138,23 @@ def _why_not(run_job: RunJob, evaluator: str | None) -> str | None:
         found = results.read_evaluation(run_job, evaluator)["digest"]
         wanted = run_job.eval_digest(evaluator)
     if found != wanted:
-        return f"{files[0].name} of {run_job.key} is stale, of other settings, sources or data"
-    return None
+        return f"{files[0].name} of {run_job.key} is stale, of other settings or sources"
+    return _of_other_data(run_job, evaluator) or None
+
+
+def _of_other_data(run_job: RunJob, evaluator: str | None) -> str:
+    """Say whether a result, or a run that it builds on, was made from other data than are here.
+
+    Digests have only what settings say of data: other photographs at the same place are the same.
+    """
+    records = [results.read_meta(run_job)]
+    if evaluator is not None:
+        records.append(results.read_evaluation(run_job, evaluator))
+    for record in records:
+        if why := present.why_other(run_job.project, record["data"]):
+            return f"{run_job.key} is stale: {why}"
+    finished = (job for job in run_job.earlier_jobs if (job.folder / "meta.json").is_file())
+    return next(filter(None, (_of_other_data(job, None) for job in finished)), "")
 
 
 def _read_benchmark(job: TableJob, metric: Metric, run: str) -> Reading:

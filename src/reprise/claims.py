@@ -215,15 +215,20 @@ def _point(finding: Finding) -> None:
     """Say where one or two seeds point, from a paired bootstrap where the cells pair."""
     seeds = f"{len(finding.seeds)} seed{'s' * (len(finding.seeds) > 1)}"
     n, kind = _paired_kind(finding.readings)
-    if not kind:
-        finding.intervals = [None] * len(finding.parts)
-        basis = f"{seeds}; its cells do not pair measurement by measurement: noise not measured"
-    elif kind == ROUNDS:
-        finding.intervals = _over_rounds(finding)
-        basis = f"one benchmark on one machine, {n} rounds; without the noise of another day"
-    else:
-        finding.intervals = _bootstrap(finding)
-        basis = f"{seeds}; paired bootstrap over {n:,} {kind}, without the noise of another seed"
+    finding.intervals = [None] * len(finding.parts)
+    try:
+        if not kind:
+            basis = f"{seeds}; its cells do not pair measurement by measurement: noise not measured"
+        elif kind == ROUNDS:
+            finding.intervals = _over_rounds(finding)
+            basis = f"one benchmark on one machine, {n} rounds; without the noise of another day"
+        else:
+            finding.intervals = _bootstrap(finding)
+            basis = (
+                f"{seeds}; paired bootstrap over {n:,} {kind}, without the noise of another seed"
+            )
+    except NotPositiveError as error:  # of a resample or a round, where the numbers themselves are
+        basis = f"{seeds}; noise not measured: {error}"
     finding.direction = _direction(finding.parts, finding.intervals)
     finding.basis.insert(0, basis)
     finding.hangs_on = min(range(len(finding.parts)), key=lambda at: _least(finding, at))

@@ -2,12 +2,12 @@
 what a user's own machine measured.
 
 Headline rows have the scale's reference seeds, sweeps one. Each number carries the digests of what
-it was made from, so that the report can say where settings, sources or data have changed since.
+it was made from, so that the report can say where settings or sources have changed since.
 """
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from reprise import claims, ledger, markdown, results, tables
@@ -62,20 +62,37 @@ def snapshot(project: Project, slugs: Sequence[str] = (), whole: bool = True) ->
             f"`snakemake --cores all reference --config scale={project.scale.scale}`"
         )
     ledgers = [(job, claims.assemble(job)) for job in claims_jobs(wide) if job.slug in chosen]
-    target = folder(project)
-    for slug in chosen:
-        shutil.rmtree(target / slug, ignore_errors=True)
+    texts: dict[Path, str] = {}
     for job, table in made:
         if whole or _has_numbers(table):
-            _write(job, table)
+            texts |= _texts_of_table(job, table)
     for claims_job, made_ledger in ledgers:
-        file = claims_file(claims_job)
-        write_atomic(file, json.dumps(made_ledger, indent=1, ensure_ascii=False) + "\n")
-        write_atomic(file.with_suffix(".md"), ledger.render(made_ledger))
+        texts |= _texts_of_claims(claims_job, made_ledger)
+    target = folder(project)
     for slug in chosen:
-        write_atomic(target / slug / "README.md", "\n".join(_about_runs(wide, slug)) + "\n")
+        texts[target / slug / "README.md"] = "\n".join(_about_runs(wide, slug)) + "\n"
+    for slug in chosen:
+        _replace(target / slug, texts)
     write_atomic(target / "README.md", _readme(wide))
     return target
+
+
+def _replace(paper: Path, texts: Mapping[Path, str]) -> None:
+    """Replace a paper's folder by its texts, once all of them are on the disk."""
+    new, old = paper.with_name(f".{paper.name}.new"), paper.with_name(f".{paper.name}.old")
+    for left in (new, old):  # by a snapshot that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        for path, text in texts.items():
+            if path.is_relative_to(paper):
+                write_atomic(new / path.relative_to(paper), text)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if paper.is_dir():
+        paper.rename(old)
+    new.rename(paper)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _lacking(job: TableJob, table: Json) -> Iterator[str]:
@@ -93,17 +110,29 @@ def _has_numbers(table: Json) -> bool:
     )
 
 
-def _write(job: TableJob, table: Json) -> None:
-    file = table_file(job)
-    write_atomic(file, json.dumps(table, indent=1, ensure_ascii=False) + "\n")
-    write_atomic(file.with_suffix(".csv"), tables.as_csv(table))
+def _texts_of_table(job: TableJob, table: Json) -> dict[Path, str]:
+    """Return a table's JSON, CSV and Markdown, by the file that each belongs into."""
     commands = "\n".join(_commands(table))
     text = (
         f"{markdown.render(table)}\n## Commands\n\nThese made its numbers; data and earlier runs, "
         f"which they want, come with `snakemake --cores all reference --config scale="
         f"{job.project.scale.scale}`.\n\n{commands}"
     )
-    write_atomic(file.with_suffix(".md"), text)
+    file = table_file(job)
+    return {
+        file: json.dumps(table, indent=1, ensure_ascii=False) + "\n",
+        file.with_suffix(".csv"): tables.as_csv(table),
+        file.with_suffix(".md"): text,
+    }
+
+
+def _texts_of_claims(job: ClaimsJob, made: Json) -> dict[Path, str]:
+    """Return the ledger's JSON and Markdown, by the file that each belongs into."""
+    file = claims_file(job)
+    return {
+        file: json.dumps(made, indent=1, ensure_ascii=False) + "\n",
+        file.with_suffix(".md"): ledger.render(made),
+    }
 
 
 def _commands(table: Json) -> Iterator[str]:

@@ -26,15 +26,17 @@ _MEND = "delete it and build again: `snakemake --cores all`"
 
 def read_json(path: Path, keys: Iterable[str] = ()) -> Json:
     """Read a JSON object that has keys; raise ResultError naming the file and what is wrong."""
+    of_git = f"it is in Git: `git checkout -- {path}` brings it back"
+    mend = of_git if "reference" in path.parts else _MEND
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ResultError(f"{path}: not readable as JSON ({error}); {_MEND}") from None
+        raise ResultError(f"{path}: not readable as JSON ({error}); {mend}") from None
     if not isinstance(value, dict):
-        raise ResultError(f"{path}: expected a JSON object; {_MEND}")
+        raise ResultError(f"{path}: expected a JSON object; {mend}")
     missing = [key for key in keys if key not in value]
     if missing:
-        raise ResultError(f"{path}: has no {', '.join(missing)}; {_MEND}")
+        raise ResultError(f"{path}: has no {', '.join(missing)}; {mend}")
     return value
 
 

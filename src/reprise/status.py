@@ -15,7 +15,7 @@ from typing import Any, Literal, TextIO, cast
 
 from reprise import plan, provenance
 from reprise.config import Json, Project
-from reprise.data import origin
+from reprise.data import origin, present
 from reprise.plan import BenchmarkJob, CellsJob, ClaimsJob, RunJob, TableJob
 
 State = Literal["current", "stale", "missing"]
@@ -55,11 +55,9 @@ def summary(project: Project) -> list[Item]:
 
 def current_sweeps(job: CellsJob) -> list[Path]:
     """Return the evaluation files of sweep rows among a job's cells, as far as they are current."""
-    judge = _Judge(job.project)
     return [
-        job_.eval_folder / f"{evaluator}.{ending}"
-        for job_, evaluator in job.evaluations()
-        if not job_.run.headline and judge.evaluations(job_).state == "current"
+        run.eval_folder / f"{evaluator}.{ending}"
+        for run, evaluator in _Judge(job.project).sweeps(job)
         for ending in ("json", "npz")
     ]
 
@@ -84,7 +82,7 @@ class _Judge:
     def data(self, folder: Path) -> Item:
         key = ("data", folder)
         if key not in self._known:
-            file, why = folder / "manifest.json", self._why_data_set(folder)
+            file, why = folder / present.MANIFEST, self._why_data_set(folder)
             state, headline = _state([file], why), folder not in self._swept
             self._known[key] = Item("data", "", folder.name, (file,), state, why, headline)
         return self._known[key]
@@ -131,8 +129,34 @@ class _Judge:
         """Say why what a job makes of its cells is not current."""
         above = [self.evaluations(run) for run in job.run_jobs if run.run.headline]
         above += [self.benchmark(bench) for bench in job.benchmark_jobs]
-        meta = _read(next(path for path in job.outputs if path.suffix == ".json"))
-        return _first_stale(above) or ("" if meta.get("digest") == job.digest else changed)
+        made = _read(next(path for path in job.outputs if path.suffix == ".json"))
+        if why := _first_stale(above) or ("" if made.get("digest") == job.digest else changed):
+            return why
+        return self._why_sweeps(job, made)
+
+    def _why_sweeps(self, job: CellsJob, made: Json) -> str:
+        """Say whether sweep rows came or went since: they are in no digest, being there or not."""
+        present_now = {
+            (f"{run.slug}/{run.name}", run.seed, evaluator) for run, evaluator in self.sweeps(job)
+        }
+        swept = {f"{run.slug}/{run.name}" for run, _ in job.evaluations() if not run.run.headline}
+        cells = list(_cells(made))
+        shown = {
+            (one["run"], one["seed"], one["evaluator"])
+            for cell in cells
+            for one in cell["runs"]
+            if one["run"] in swept and "evaluator" in one
+        }
+        if shown - present_now:
+            return "sweep rows changed since"
+        lacking = any(plan.SWEEP_ROW in cell["status"] for cell in cells)
+        return "sweep rows were finished since" if lacking and present_now - shown else ""
+
+    def sweeps(self, job: CellsJob) -> Iterator[tuple[RunJob, str]]:
+        """Yield the evaluations of sweep rows among a job's cells, as far as they are current."""
+        for run, evaluator in job.evaluations():
+            if not run.run.headline and self.evaluations(run).state == "current":
+                yield run, evaluator
 
     def _item(self, step: str, job: RunJob, files: list[Path], why: str) -> Item:
         key = f"{job.name} seed {job.seed}"
@@ -144,7 +168,7 @@ class _Judge:
         if meta.get("digest") != job.digest:
             return _what_changed(job, meta)
         above = [self.run(earlier) for earlier in job.earlier_jobs]
-        return _first_stale(above) or self._why_data(meta)
+        return _first_stale(above) or present.why_other(self.project, meta["data"])
 
     def _why_evaluations(self, job: RunJob) -> str:
         if why := _first_stale([self.run(job)]):
@@ -153,7 +177,7 @@ class _Judge:
             result = _read(job.eval_folder / f"{name}.json")
             if result.get("digest") != job.eval_digest(name):
                 return f"settings or sources of {name} changed"
-            if why := self._why_data(result):
+            if why := present.why_other(self.project, result["data"]):
                 return why
         return ""
 
@@ -162,21 +186,21 @@ class _Judge:
         wanted = next((one for one in datasets if one.home == folder.name), None)
         if wanted is None:
             return "no data set of this scale"
-        made = _read(folder / "manifest.json")
+        manifest = folder / present.MANIFEST
+        made = _read(manifest)
+        if manifest.is_file() and present.digest_of(manifest) is None:
+            return present.unreadable(manifest)
         if (made.get("name"), made.get("args")) != (wanted.name, origin.what(wanted.args)):
             return "prepared with other settings"
         return origin.differs(folder, wanted.args)
 
-    def _why_data(self, result: Json) -> str:
-        """Say whether a result was made from other data than are here; absent data say nothing, so
-        that results made elsewhere can be pulled without their data."""
-        made_from = result["data"]
-        folder = self.project.data_root / made_from["name"]
-        manifest = _read(folder / "manifest.json")
-        if self.data(folder).state == "missing":
-            return ""
-        present = provenance.digest_of({"set": manifest["digest"], "split": made_from["split"]})
-        return "" if present == made_from["digest"] else f"data set {folder.name} changed"
+
+def _cells(made: Json) -> Iterator[Json]:
+    """Yield the cells of a table's JSON, or of a ledger's."""
+    for row in made.get("rows", ()):
+        yield from row["cells"].values()
+    for claim in made.get("claims", ()):
+        yield from claim["cells"]
 
 
 def _state(files: Iterable[Path], why: str) -> State:
@@ -248,7 +272,7 @@ def _unset(project: Project) -> dict[str, set[str]]:
     for dataset in project.scale.datasets.values():
         words = " ".join(value for value in dataset.args.values() if isinstance(value, str))
         for variable in re.findall(r"\$\{?(\w+)", words):
-            prepared = project.data_root / dataset.home / "manifest.json"
+            prepared = project.data_root / dataset.home / present.MANIFEST
             if not os.environ.get(variable) and not prepared.is_file():
                 missing.setdefault(variable, set()).add(dataset.home)
     return missing

@@ -17,6 +17,7 @@ from reprise.results import Measured
 LEVEL = 0.05  # of all false `supported` of a paper together, and of all false `contradicted`
 # Cheap, so as many as make the ends those of a table's exact interval, to a few hundredths.
 RESAMPLES_OF_MEANS = 50_000
+_HELD = 10_000_000  # counts of resampled kinds in memory at a time, 80 MB
 FEWEST_SEEDS = intervals.FEWEST_SEEDS_FOR_T
 
 Array = NDArray[np.float64]
@@ -111,11 +112,16 @@ def replicates(cells: Sequence[Sequence[Measured]]) -> Array:
 
 def _of_means(generator: np.random.Generator, flat: Sequence[Measured], n: int) -> Array:
     """The same for means of whole numbers: images with equal scores everywhere are drawn by their
-    count, of which there are few kinds, instead of one by one."""
+    count instead of one by one. There are few such kinds, or thousands of several seeds' repeated
+    draws: so only some replicates are held at a time."""
     scores, factors = zip(*(reduce.MEANS[one.reduce](one.statistics) for one in flat), strict=True)
     kinds, counts = np.unique(np.stack(scores, axis=-1), axis=0, return_counts=True)
-    drawn = generator.multinomial(n, counts / n, size=RESAMPLES_OF_MEANS)
-    values: Any = drawn @ kinds * np.array(factors) / n
+    at_once = max(1, _HELD // len(kinds))
+    sums = [
+        generator.multinomial(n, counts / n, size=min(at_once, RESAMPLES_OF_MEANS - done)) @ kinds
+        for done in range(0, RESAMPLES_OF_MEANS, at_once)
+    ]
+    values: Any = np.concatenate(sums) * np.array(factors) / n
     return np.asarray(values, np.float64)
 
 

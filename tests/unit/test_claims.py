@@ -18,7 +18,7 @@ from reprise import claims, plan, power, status
 from reprise import ledger as render
 from reprise.config import Project, load_project
 from reprise.errors import ConfigError
-from reprise.plan import BenchmarkJob, ClaimsJob, RunJob
+from reprise.plan import BenchmarkJob, ClaimsJob, RunJob, TableJob
 from reprise.results import ResultError
 
 ROOT = Path(__file__).parents[2]
@@ -411,6 +411,20 @@ def test_a_zero_has_no_logarithm(tmp_path: Path) -> None:
     assert "plain is not above zero" in one["basis"]
 
 
+def test_a_resample_without_a_logarithm_leaves_the_noise_unmeasured(tmp_path: Path) -> None:
+    """One hit of 400: every third resample has none; the ledger is whole all the same."""
+    test = {"kind": "ratio_at_least", "a": "learned", "b": "plain", "bound": 2}
+    written = {"C1": claim(test), "C2": greater("learned", "plain")}
+    project = with_claims(tmp_path, written, (0,))
+    score(project, "plain", {0: 1})
+    one = ledger(project)["C1"]
+    assert (one["verdict"], one["direction"]) == ("this run only", "same way, noise not measured")
+    assert (one["interval"], one["smallest_detectable"]) == (None, None)
+    assert one["effect"] == pytest.approx(one["cells"][0]["values"]["0"] / (100 / N))
+    assert "noise not measured: plain is not above zero" in one["basis"]
+    assert ledger(project)["C2"]["interval"] is not None
+
+
 # --- files, plan, status, command line -------------------------------------------------------
 
 
@@ -469,6 +483,30 @@ def test_the_digest_follows_claims_cells_and_evidence(tmp_path: Path) -> None:
         file.write_text(text.replace(old, new, 1))
         after = ClaimsJob(load_project(tmp_path, "tiny"), "toy").digest
         assert (after != before) is moves, f"{old} -> {new}"
+
+
+def test_the_digest_follows_what_is_said_of_the_scale(tmp_path: Path) -> None:
+    """It stands in the file, and decides what print is compared with."""
+    project = with_claims(tmp_path, {"C1": greater("learned", "plain")})
+    file = tmp_path / "params/scales/tiny.yaml"
+    scale = yaml.safe_load(file.read_text())
+    photos = {"name": "digits", "printed_as": ["Some Photos"]}
+    found = []
+    for change in (
+        {},
+        {"about": "other words"},
+        {"result": False},
+        {"as_printed": True},
+        {"datasets": {"photos": photos}},
+    ):
+        file.write_text(yaml.safe_dump({**scale, **change}))
+        edited = load_project(tmp_path, "tiny")
+        found.append((ClaimsJob(edited, "toy").digest, TableJob(edited, "toy", "main").digest))
+        run, before = RunJob(edited, "toy", "learned", 0), RunJob(project, "toy", "learned", 0)
+        assert run.digest == before.digest, "nothing has to be trained anew"
+        assert run.eval_digest("probe") == before.eval_digest("probe")
+    for kind in zip(*found, strict=True):
+        assert len(set(kind)) == len(found)
 
 
 def test_status_counts_a_papers_claims_once(tmp_path: Path) -> None:

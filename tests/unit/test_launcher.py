@@ -117,6 +117,23 @@ def test_it_ends_with_the_one_that_started_it(
     assert process.wait(timeout=20) == 0
 
 
+def test_who_is_killed_while_asking_leaves_nobody_behind(
+    server: tuple[str, "subprocess.Popen[bytes]"],
+) -> None:
+    address, process = server
+    for told in (b"", b"\0" * 3, (9).to_bytes(8), (9).to_bytes(8) + b"[[]"):
+        with socket.socket(socket.AF_UNIX) as link:
+            link.connect(address)
+            if told:
+                socket.send_fds(link, [told], [0, 1, 2])
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 20
+    while children.read_text().strip():
+        assert time.monotonic() < deadline, "a child waits for what is never said"
+        time.sleep(0.05)
+    assert process.poll() is None
+
+
 def test_signals_are_passed_on(
     server: tuple[str, "subprocess.Popen[bytes]"], tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Reference results: what a snapshot holds, when it is refused, and when it counts as stale."""
 
 import csv
+import errno
 import json
 
 import pytest
@@ -10,7 +11,9 @@ from fabricated import TABLE, fabricate, table_job, workspace
 from reprise import reference
 from reprise.config import Project, load_project
 from reprise.errors import StaleError
+from reprise.files import write_atomic
 from reprise.plan import run_jobs
+from reprise.results import ResultError
 
 
 @pytest.fixture
@@ -69,6 +72,32 @@ def test_snapshot_is_refused_where_a_cell_has_no_number_and_leaves_the_old_one(p
     with pytest.raises(StaleError, match="toy/main, learned, probe_top1: partial: seed 2 not run"):
         reference.snapshot(project)
     assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("at", [1, 3, 7])
+def test_a_snapshot_that_cannot_be_written_leaves_the_old_one(project, monkeypatch, at):
+    folder = reference.snapshot(project)
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    calls = []
+
+    def full(path, content):
+        calls.append(path)
+        if len(calls) == at:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_atomic(path, content)
+
+    monkeypatch.setattr(reference, "write_atomic", full)
+    with pytest.raises(OSError, match="No space left"):
+        reference.snapshot(project)
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_damaged_reference_is_in_git(project):
+    file = reference.snapshot(project) / "toy/tables/main.json"
+    file.write_text("{")
+    with pytest.raises(ResultError, match=f"`git checkout -- {file}` brings it back"):
+        reference.cells(table_job(project))
 
 
 def test_cells_are_stale_where_what_they_were_made_from_changed(project):

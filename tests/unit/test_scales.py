@@ -433,6 +433,25 @@ def test_a_printed_hyperparameter_of_an_evaluation_is_what_runs(
     assert found == (pytest.approx(value) if isinstance(value, float) else value), source
 
 
+def test_no_test_photograph_is_enlarged_or_shrunk_on_its_way() -> None:
+    """Arrays of the papers' photographs have, of what is kept, the side that the model reads."""
+    of_their_own = {"pixels", "l-21k-320"}  # a baseline; a stage before segmentation, at 320 pixels
+    checked = 0
+    for slug, paper in project("paper").papers.items():
+        for name, run in paper.runs.items():
+            for key in run.evaluate if name not in of_their_own else ():
+                settings = paper.evaluators[key]
+                if settings.kind not in ("classify", "shifted", "linear_probe", "knn", "finetune"):
+                    continue
+                augment = settings.augment if settings.kind == "finetune" else run.augment
+                side = project("paper").dataset(settings.data).args.get("size")
+                if side is not None and augment is not None:
+                    kept = round((augment.test_crop or 1) * side)
+                    assert kept == augment.size, f"{slug}/{name} {key}: {side} for {augment.size}"
+                    checked += 1
+    assert checked > 300
+
+
 def test_released_weights_are_named_and_nothing_else_is_official() -> None:
     found = {
         (slug, name): run.objective.get("weights")

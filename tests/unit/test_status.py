@@ -8,7 +8,7 @@ import fabricated
 import pytest
 import yaml
 
-from reprise import plan, provenance, status
+from reprise import plan, provenance, status, tables
 from reprise.config import Dataset
 
 
@@ -80,6 +80,55 @@ def test_other_data_than_a_run_was_made_from_makes_it_stale(project):
             made["data"]["digest"] = provenance.digest_of({"set": "a" * 64, "split": split})
             fabricated.write_json(path, made)
     assert states(project)["evaluate learned seed 0"] == "current"
+
+
+def test_a_table_takes_nothing_that_was_made_from_other_data(project):
+    """Sweep rows are no input of the workflow, so their data may change without its noticing."""
+    swept = next(job for job in plan.run_jobs(project) if job.name == "swept")
+    fabricated.fabricate(swept)
+    table = fabricated.table_job(project)
+    cells = {row["label"]: row["cells"] for row in tables.assemble(table)["rows"]}
+    assert cells["swept"]["probe_top1"]["status"] == "measured"
+    manifest = project.data_root / "digits" / "manifest.json"
+    fabricated.write_json(manifest, {"name": "digits", "args": {}, "digest": "a" * 64})
+    cells = {row["label"]: row["cells"] for row in tables.assemble(table)["rows"]}
+    for row in ("swept", "learned"):
+        status_there = cells[row]["probe_top1"]["status"]
+        assert status_there == f"not run: toy/{row} seed 0 is stale: data set digits changed"
+    for path in (swept.folder / "meta.json", *swept.eval_folder.glob("*.json")):
+        made = json.loads(path.read_text())
+        split = made["data"]["split"]
+        made["data"]["digest"] = provenance.digest_of({"set": "a" * 64, "split": split})
+        fabricated.write_json(path, made)
+    cells = {row["label"]: row["cells"] for row in tables.assemble(table)["rows"]}
+    assert cells["swept"]["probe_top1"]["status"] == "measured"
+
+
+def test_a_damaged_manifest_is_named_with_its_remedy(project):
+    manifest = project.data_root / "digits" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text('{"name": "digi')
+    assert states(project)["data digits"] == "stale"
+    for step in ("data digits", "train learned seed 0"):
+        assert (
+            reasons(project)[step] == f"{manifest} is damaged: delete it, and the data set is "
+            "prepared again"
+        )
+    status.print_status(project, io.StringIO())
+
+
+def test_a_table_is_stale_once_its_sweep_rows_come_or_go(project):
+    table = fabricated.table_job(project)
+    tables.build(table)
+    assert states(project)["table main"] == "current"
+    swept = next(job for job in plan.run_jobs(project) if job.name == "swept")
+    fabricated.fabricate(swept)
+    swept.outputs[0].write_bytes(b"weights")
+    assert reasons(project)["table main"] == "sweep rows were finished since"
+    tables.build(table)
+    assert states(project)["table main"] == "current"
+    (swept.eval_folder / "probe.npz").unlink()
+    assert reasons(project)["table main"] == "sweep rows changed since"
 
 
 def test_damaged_or_absent_files_are_never_current(project):

@@ -53,6 +53,19 @@ def test_normalise_resizes_as_torchvision_does(size: int) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("share", "height", "width"), [(0.875, 256, 256), (0.9, 31, 44)])
+def test_the_middle_is_torchvisions(share: float, height: int, width: int) -> None:
+    images = photos(height=height, width=width)
+    kept = [round(share * height), round(share * width)]
+    middle = tv.center_crop(images, kept)
+    plain = Augment(size=224)
+    cropped = plain.model_copy(update={"test_crop": share})
+    assert torch.equal(normalise(images, cropped), normalise(middle, plain))
+    if kept == [224, 224]:
+        as_they_are = normalise(images, cropped)
+        torch.testing.assert_close(as_they_are, (middle / 255 - 0.5) / 0.5, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [24, 10, 31])
 def test_augment_with_everything_off_is_normalise(size: int) -> None:
     settings, images = Augment(size=size), photos()

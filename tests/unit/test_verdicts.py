@@ -198,6 +198,14 @@ def test_drawing_kinds_of_images_equals_drawing_images(monkeypatch: pytest.Monke
         assert np.cov(drawn[:, :, 0].T) == pytest.approx(covariance, rel=0.12)
 
 
+def test_many_kinds_are_drawn_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(3)
+    cells = [[measured(generator.integers(0, 2, 200).astype(np.uint8))] * 2 for _ in range(3)]
+    whole = verdicts.replicates(cells)
+    monkeypatch.setattr(verdicts, "_HELD", 8 * 777)
+    assert np.array_equal(verdicts.replicates(cells), whole)
+
+
 def test_the_same_rows_are_drawn_for_every_cell_and_seed() -> None:
     values = np.random.default_rng(2).normal(5, 1, 60)
     cells = [[measured(values, "median")] * 2, [measured(values + 1, "median")] * 2]

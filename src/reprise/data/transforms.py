@@ -27,14 +27,24 @@ BLUR_REACH = 3  # the Gaussian is cut at this many times the largest sigma
 def normalise(images: Tensor, augment: Augment) -> Tensor:
     """Return (images / 255 - mean) / std, resized to [B, C, size, size] where the side differs.
 
-    ``images`` is uint8 [B, C, H, W]; the result is float32. Raises ConfigError where ``mean`` or
-    ``std`` has another number of values than one or C.
+    ``images`` is uint8 [B, C, H, W]; the result is float32. Of each side the share ``test_crop`` is
+    kept, in the middle. Raises ConfigError where ``mean`` or ``std`` has another number of values
+    than one or C.
     """
+    if augment.test_crop is not None:
+        images = _middle(images, augment.test_crop)
     pixels = images.float()
     size = (augment.size, augment.size)
     if pixels.shape[-2:] != size:
         pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True)
     return _standardise(pixels.div_(255), augment)
+
+
+def _middle(images: Tensor, share: float) -> Tensor:
+    for axis in (-2, -1):
+        kept = round(share * images.shape[axis])
+        images = images.narrow(axis, round((images.shape[axis] - kept) / 2), kept)
+    return images
 
 
 def augment(images: Tensor, settings: Augment, draws: Draws) -> Tensor:

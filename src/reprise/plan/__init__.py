@@ -5,10 +5,12 @@ Nothing here imports torch: the workflow, `status` and `pull` ask these question
 
 from reprise.config import Project
 from reprise.plan.benchmarks import BenchmarkJob
-from reprise.plan.cells import CellsJob, ClaimsJob, TableJob
+from reprise.plan.cells import SWEEP_ROW, CellsJob, ClaimsJob, TableJob
 from reprise.plan.runs import RunJob, data_folder, dataset_spec, given, split_run
+from reprise.plan.sizes import resized
 
 __all__ = [
+    "SWEEP_ROW",
     "BenchmarkJob",
     "CellsJob",
     "ClaimsJob",
@@ -19,6 +21,7 @@ __all__ = [
     "data_folder",
     "dataset_spec",
     "given",
+    "resized",
     "run_jobs",
     "split_run",
     "table_jobs",

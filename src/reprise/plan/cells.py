@@ -10,7 +10,11 @@ from reprise import provenance
 from reprise.config import Json, Metric, Project, Row, Table
 from reprise.plan.benchmarks import BenchmarkJob
 from reprise.plan.runs import RunJob, split_run
+from reprise.plan.sizes import resized
 from reprise.settings.claims import Claim, Place
+
+SWEEP_ROW = "sweep row, build with `snakemake --cores all sweeps`"  # why a cell has no number
+_SAID_OF_SCALE = {"scale", "about", "result", "as_printed"}
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,21 @@ class CellsJob(ABC):
         }
 
     @property
+    def circumstances(self) -> Json:
+        """What a table or claim says beside its numbers: the scale, what print is set beside."""
+        scale = self.project.scale
+        shown = {name for slug, name in self._wanted if slug == self.slug}
+        return {
+            "scale": scale.model_dump(mode="json", include=_SAID_OF_SCALE),
+            "resized": sorted(shown & resized(self.project, self.slug)),
+            "printed_as": {
+                alias: list(one.printed_as)
+                for alias, one in scale.datasets.items()
+                if one.printed_as
+            },
+        }
+
+    @property
     def _settings(self) -> Json:
         """The settings of every run of which a cell shows one."""
         runs = {
@@ -152,6 +171,7 @@ class TableJob(CellsJob):
                 "table": self.table.model_dump(mode="json", exclude=drawn),
                 "published": None if published is None else provenance.digest_of_file(published),
                 **self.evidence,
+                **self.circumstances,
                 "sources": provenance.digest_of_sources(self.sources),
             }
         )
@@ -213,6 +233,7 @@ class ClaimsJob(CellsJob):
                 "cells": cells,
                 **({"published": printed} if printed else {}),
                 **self.evidence,
+                **self.circumstances,
                 "sources": provenance.digest_of_sources(self.sources),
             }
         )

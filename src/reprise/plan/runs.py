@@ -189,6 +189,6 @@ def data_folder(project: Project, alias: str) -> Path:
 
 
 def dataset_spec(dataset: Dataset) -> Json:
-    """What `params/` say that a data set is; where its files lie is left out."""
-    spec = dataset.model_dump(mode="json", exclude_none=True)
+    """What `params/` say that a data set is, less where its files lie and what print calls it."""
+    spec = dataset.model_dump(mode="json", exclude_none=True, exclude={"printed_as"})
     return {**spec, "args": origin.what(dataset.args)}

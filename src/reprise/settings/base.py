@@ -58,6 +58,9 @@ class Augment(Strict):
     blur_sigma: tuple[float, float] = Field((0.1, 2.0), description="range of sigma, pixels")
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
+    test_crop: float | None = Field(
+        None, gt=0, le=1, description="share of the side that is kept where nothing is augmented"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -80,6 +83,11 @@ class Optim(Strict):
     )
     gamma: float | None = Field(None, gt=0, le=1, description="step only: to this share of it")
     warmup_steps: int = Field(0, ge=0)
+    warmup_prefix: bool | None = Field(
+        None,
+        description="cosine only: true: it begins at the warm-up's end, at the full rate (MAE's "
+        "code); else with the first step, so that the warm-up takes its beginning (timm)",
+    )
     warmup_lr: float | None = Field(None, ge=0, description="the warm-up begins here, not at 0")
     weight_decay: float = Field(0.05, ge=0, description="not applied to biases and norms")
     betas: tuple[float, float] = (0.9, 0.95)
@@ -102,6 +110,12 @@ class Optim(Strict):
                         "schedule: {schedule} and {name} go together",
                         {"schedule": schedule, "name": name},
                     )
+        if self.warmup_prefix is not None and self.schedule != "cosine":
+            raise PydanticCustomError(
+                "schedule",
+                "warmup_prefix: only schedule: cosine has it, not {schedule}; leave it out",
+                {"schedule": self.schedule},
+            )
         if self.milestones is not None and list(self.milestones) != sorted({*self.milestones}):
             raise PydanticCustomError("order", "milestones must be rising steps")
         for pattern in self.lr_scale or ():

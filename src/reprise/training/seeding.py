@@ -142,7 +142,7 @@ _PERMUTATIONS: dict[tuple[int, Key], Tensor] = {}
 
 
 def _permutation(total: int, key: Key) -> Tensor:
-    """Return a cached keyed permutation; the two newest are kept (a batch can span two epochs)."""
+    """Return a cached keyed permutation; four are kept (a batch can span two epochs)."""
     if (total, key) not in _PERMUTATIONS:
         while len(_PERMUTATIONS) >= 4:
             del _PERMUTATIONS[next(iter(_PERMUTATIONS))]
