@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +12,15 @@ from torch import Tensor, nn
 
 from reprise import flops, registry
 from reprise.config import Run, load_project
+from reprise.data.base import ArraySet
+from reprise.errors import NonFiniteError
 from reprise.papers import can
 from reprise.papers.can import CAN, encode, info_nce, patchify, random_keep, take, unpatchify
+from reprise.settings.base import Augment, Optim
 from reprise.settings.can import Settings
+from reprise.training import checkpoint
+from reprise.training.distributed import World
+from reprise.training.loop import Fit, FitSettings
 from reprise.training.method import Batch, StandIn
 from reprise.training.run import run_key
 from reprise.training.seeding import Draws, Key
@@ -338,6 +345,67 @@ def test_momentum_copies_follow_before_each_training_step_only() -> None:
     losses["loss"].backward()
     assert all(p.grad is None for p in method.followers.parameters())
     assert all(p.grad is not None for p in method.projection.parameters())  # type: ignore
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection", "ignore:Error detected")
+def test_a_bad_batch_leaves_the_copies_as_they_were_before_its_step(tmp_path: Path) -> None:
+    """The state that is saved for `replay` is the one between the steps, statistics included."""
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 256, (128, 3, 16, 16), generator=generator).to(torch.uint8)
+    data = ArraySet("tiny", "train", images, torch.zeros(128).long(), ("a",), "digest")
+    settings = FitSettings(5, 64, Optim(lr=1e-2), Augment(size=16), log_every=1)
+
+    def fit(folder: str, bad: bool = False) -> Fit:
+        method = make(momentum=0.75, projection_norm="batch")
+        made = Fit(method, data, settings, Key(("bad",)), tmp_path / folder, World(), "tiny")
+        real = method.forward
+
+        def forward(batch: Batch, draws: Draws) -> dict[str, Tensor]:
+            at_once = made.state.step == 3 and bad
+            views = tuple(view * float("inf") if at_once else view for view in batch.views)
+            return real(Batch(views, batch.labels, batch.indices), draws)
+
+        method.forward = forward  # type: ignore[method-assign]
+        return made
+
+    whole, states = fit("whole"), list[dict[str, Tensor]]()
+    step = whole._step
+
+    def noting(*given: Any) -> None:
+        states.append({name: v.clone() for name, v in whole.method.state_dict().items()})
+        step(*given)
+
+    whole._step = noting  # type: ignore[method-assign]
+    whole.run()
+    with pytest.raises(NonFiniteError, match="step 3 is not finite"):
+        fit("bad", bad=True).run()
+    saved = checkpoint.load_newest(tmp_path / "bad")
+    assert saved is not None
+    assert not torch.equal(states[2]["followers.1.0.weight"], states[3]["followers.1.0.weight"])
+    assert all(torch.equal(value, states[3][name]) for name, value in saved["method"].items())
+    with pytest.raises(RuntimeError, match="nan"):
+        fit("bad", bad=True).replay()
+    mended = fit("bad")
+    mended.run()
+    last = whole.method.state_dict()
+    assert all(torch.equal(v, last[name]) for name, v in mended.method.state_dict().items())
+
+
+def test_copies_move_to_the_bits_that_moving_in_place_gives() -> None:
+    """Results made before the copies moved into new storage stay what they are."""
+    method = make(momentum=0.99, projection_norm="batch").train()
+    assert method.followers is not None
+    with torch.no_grad():
+        for parameter in (*method.encoder.parameters(), *method.projection.parameters()):  # type: ignore
+            parameter.add_(torch.randn(parameter.shape))
+    expected = []
+    for copied, trained in zip(method.followers, (method.encoder, method.projection), strict=True):
+        own = [p.clone() for p in copied.parameters()]
+        torch._foreach_lerp_(own, list(trained.parameters()), 1 - 0.99)  # type: ignore
+        expected += own
+    method(batch(), draws())
+    found = method.followers.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
 def test_momentum_alone_changes_only_the_contrast() -> None:

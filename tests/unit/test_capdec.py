@@ -402,3 +402,25 @@ def test_the_language_model_can_be_left_as_it_is(tmp_path: Path, trained: bool) 
     assert parts == ({"mapper", "language_model"} if trained else {"mapper"})
     mapper = {name for name in before if name.startswith("decoder.mapper.")}
     assert mapper <= moved
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_frozen_language_model_has_no_dropout(trained: bool) -> None:
+    """The public code's `ClipCaptionPrefix.train` leaves its GPT-2 in eval mode; the mapping
+    network trains. GPT-2's own dropout is 0.1."""
+    method = make(train_language_model=trained)
+    parts = list(method.decoder.language_model.modules())
+    dropped = [part.p for part in parts if isinstance(part, nn.Dropout)]
+    assert dropped
+    assert min(dropped) == 0.1
+    assert method.train() is method
+    assert all(part.training == trained for part in parts)
+    assert all(part.training for part in method.decoder.mapper.modules())
+
+    def loss(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return method(batch(unit(8), tokens(8)), draws(8))["loss"]
+
+    assert torch.equal(loss(0), loss(1)) != trained
+    method.eval()
+    assert not any(part.training for part in method.modules())

@@ -277,6 +277,48 @@ def test_finished_evaluators_of_a_stopped_call_are_kept(
     assert not list(project.state_root.glob("can-pixels-*"))
 
 
+def test_a_stopped_evaluation_of_other_data_begins_anew(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data made again with other content have another manifest; settings and sources agree."""
+    job = RunJob(project, "can", "pixels", 0)
+    first = {file: file.read_bytes() for file in job.eval_outputs}
+    for file in job.eval_outputs:
+        file.unlink()
+
+    def stop(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(knn, "evaluate", stop)
+        with pytest.raises(KeyboardInterrupt):
+            _runner.evaluate(job)
+    (left,) = project.state_root.glob("can-pixels-*")
+    calls: list[str] = []
+    real = linear_probe.evaluate
+
+    def spy(context: Any, settings: Any, name: str) -> Any:
+        calls.append(name)
+        return real(context, settings, name)
+
+    monkeypatch.setattr(linear_probe, "evaluate", spy)
+    manifest = project.data_root / "digits" / "manifest.json"
+    content = manifest.read_text()
+    try:
+        manifest.write_text(content.replace(json.loads(content)["digest"], 64 * "0"))
+        _runner.evaluate(job)
+    finally:
+        manifest.write_text(content)
+    assert "linear_probe" in calls
+    calls.clear()
+    _runner.evaluate(job)  # the old data are back, and with them what was begun
+    assert "linear_probe" not in calls
+    assert not left.exists()
+    for file in job.eval_outputs:
+        if file.suffix == ".npz":
+            assert file.read_bytes() == first[file]
+
+
 def test_a_published_run_is_not_trained_again(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """The engine: exact resume, stop signals, non-finite losses, accumulation, processes."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from timm.scheduler import CosineLRScheduler
 from tiny import TinyMethod, photos
 from torch import Tensor, nn
 from torch.optim import SGD
@@ -20,6 +22,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from reprise.data.base import ImageSet
 from reprise.errors import ConfigError, Interrupted, NonFiniteError
+from reprise.plan.runs import given
 from reprise.settings.base import Augment, Optim
 from reprise.training import checkpoint
 from reprise.training.distributed import World
@@ -167,14 +170,96 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_can_be_replayed(tmp_path: P
     make_fit(tmp_path).run()  # the cause mended, the same command goes on
 
 
+class Normed(TinyMethod):
+    """Has BatchNorm's statistics, which a forward pass moves, and fails at one batch."""
+
+    def __init__(self, bad: Tensor | None = None) -> None:
+        super().__init__()
+        self.norm, self.bad = nn.BatchNorm1d(64), bad
+
+    def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        images = batch.views[0].flatten(1)
+        if self.bad is not None and bool(torch.isin(self.bad, batch.indices).all()):
+            images = images * float("inf")
+        scores = self.head(self.encoder(self.norm(images)))
+        return {"loss": nn.functional.cross_entropy(scores, batch.labels)}
+
+
+class Remembers(Normed):
+    """Keeps the indices of all batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
+        self.seen.append(batch.indices)
+        return super().forward(batch, draws)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.filterwarnings("ignore:Anomaly Detection", "ignore:Error detected")
+def test_the_state_that_a_bad_batch_leaves_is_the_one_before_its_step(
+    tmp_path: Path, accumulate: int
+) -> None:
+    """Also where the first of two passes has moved the statistics already."""
+    over = {"batch_size": 128, "accumulate": accumulate}
+    whole = make_fit(tmp_path / "whole", method=Remembers(), **over)
+    log = whole.run().log
+    bad = whole.method.seen[5 * accumulate - 1]  # type: ignore[union-attr, index]
+    with pytest.raises(NonFiniteError, match="step 4 is not finite"):
+        make_fit(tmp_path / "bad", method=Normed(bad), **over).run()
+    stopped = make_fit(tmp_path / "stopped", method=Normed(), **over)
+    stop_after(stopped, 4)
+    with pytest.raises(Interrupted):
+        stopped.run()
+    expected, saved = (checkpoint.load_newest(tmp_path / name) for name in ("stopped", "bad"))
+    assert expected is not None
+    assert saved is not None
+    assert saved["step"] == 4
+    assert saved["method"]["norm.num_batches_tracked"] == 4 * accumulate
+    for part in ("method", "ema"):
+        assert equal(saved[part], expected[part])
+    again = make_fit(tmp_path / "bad", method=Normed(bad), **over)
+    with pytest.raises(RuntimeError, match="nan"):
+        again.replay()
+    mended = make_fit(tmp_path / "bad", method=Normed(), **over)
+    assert mended.run().log == log
+    assert equal(weights(mended), weights(whole))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 4])
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+def test_a_replayed_step_draws_what_the_step_drew(tmp_path: Path, accumulate: int) -> None:
+    """Keyed noise and global dropout, in as many passes."""
+    over = {"batch_size": 256, "accumulate": accumulate}
+    log = make_fit(tmp_path / "whole", **over).run().log
+    stopped = make_fit(tmp_path / "cut", **over)
+    stop_after(stopped, 7)
+    with pytest.raises(Interrupted):
+        stopped.run()
+    replayed = make_fit(tmp_path / "cut", **over).replay()
+    assert replayed["loss"] == log[7]["loss"]
+
+
+def stop_after(fit: Fit, steps: int) -> None:
+    """Let a signal come in a step, which is finished and saved."""
+    real = fit._backward
+
+    def signalled(*given: Any) -> Any:
+        if fit.state.step == steps - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*given)
+
+    fit._backward = signalled  # type: ignore[method-assign]
+
+
 def test_schedule_is_a_function_of_the_step() -> None:
     optim = Optim(lr=0.1, min_lr=0.01, warmup_steps=4)
     method = TinyMethod()
     schedule = Schedule(build_optimizer(method, optim), optim, 20)
     rates = [schedule.set(step) for step in range(20)]
     assert rates[:3] == pytest.approx([0.025, 0.05, 0.075])
-    import math
-
     for step in range(4, 20):
         cosine = 0.01 + (0.1 - 0.01) * (1 + math.cos(math.pi * (step + 1) / 21)) / 2
         assert rates[step] == pytest.approx(cosine)
@@ -197,6 +282,50 @@ def test_a_linear_schedule_falls_from_the_end_of_the_warm_up() -> None:
     ours = Schedule(build_optimizer(TinyMethod(), own), own, 20)
     for step in range(20):
         assert ours.set(step) == pytest.approx(0.1 * rule.lr_lambdas[0](step + 1))
+
+
+def maes_rate(epoch: float, lr: float, min_lr: float, warmup: float, epochs: float) -> float:
+    """Return the rate at a broken number of epochs (facebookresearch/mae, util/lr_sched.py)."""
+    if epoch < warmup:
+        return lr * epoch / warmup
+    rest = (epoch - warmup) / (epochs - warmup)
+    return min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * rest))
+
+
+@pytest.mark.parametrize("min_lr", [0.0, 1e-3])
+@pytest.mark.parametrize("warmup", [0, 1, 4, 19, 20])
+def test_a_cosine_can_begin_where_the_warm_up_ends(warmup: int, min_lr: float) -> None:
+    """MAE's rule, a step ahead of it.
+
+    MAE's first step is number 0, so it has a rate of 0 and does not move, and the last of 21 has
+    not quite the least rate. Ours are its steps 1 to 20.
+    """
+    optim = Optim(lr=0.1, min_lr=min_lr, warmup_steps=warmup, warmup_prefix=True)
+    schedule = Schedule(build_optimizer(TinyMethod(), optim), optim, 20)
+    rates = [schedule.set(step) for step in range(20)]
+    by_epoch = 7  # steps in an epoch; MAE counts in parts of epochs
+    for step, rate in enumerate(rates):
+        epochs = [(number / by_epoch) for number in (step + 1, warmup, 21)]
+        assert rate == pytest.approx(maes_rate(epochs[0], 0.1, min_lr, *epochs[1:]))
+    if warmup:
+        assert rates[warmup - 1] == 0.1  # the full rate, which timm's rule does not reach
+    assert schedule.set(2) == rates[2]
+
+
+@pytest.mark.parametrize("prefix", [None, False])
+def test_a_cosine_takes_its_warm_up_from_its_beginning_unless_told(prefix: bool | None) -> None:
+    """What every result was made with: timm's scheduler as it was called before the setting."""
+    optim = Optim(lr=0.1, min_lr=0.01, warmup_steps=4, warmup_prefix=prefix)
+    bare = CosineLRScheduler(
+        SGD([nn.Parameter(torch.zeros(1))], 0.1),
+        t_initial=21,
+        lr_min=0.01,
+        warmup_t=4,
+        warmup_lr_init=0.0,
+        t_in_epochs=False,
+    )
+    assert _rates(optim, 20) == [bare._get_lr(step + 1)[0] for step in range(20)]
+    assert "warmup_prefix" not in given(Optim(lr=0.1).model_dump(mode="json"))
 
 
 def test_biases_and_norms_are_not_decayed() -> None:
@@ -431,6 +560,8 @@ def test_a_warm_up_can_begin_above_zero() -> None:
         ({"power": 0.9}, "schedule: poly and power go together"),
         ({"schedule": "step", "milestones": (3,)}, "schedule: step and gamma go together"),
         ({"schedule": "step", "milestones": (5, 3), "gamma": 0.1}, "milestones must be rising"),
+        ({"schedule": "linear", "warmup_prefix": True}, "only schedule: cosine has it, not linear"),
+        ({"schedule": "poly", "power": 1, "warmup_prefix": False}, "only schedule: cosine has it"),
         ({"lr_scale": {"(": 0.1}}, "is no regular expression"),
     ],
 )

@@ -36,8 +36,7 @@ def evaluate(job: RunJob) -> None:
     when a signal stops a finetuning (its state is saved).
     """
     digests = {name: job.eval_digest(name) for name in job.run.evaluate}
-    whole, driver = job.all_evals_digest, locks.driver(job.project.root)
-    folder = job.project.state_root / f"{job.slug}-{job.name}-seed{job.seed}-eval-{whole[:16]}"
+    driver = locks.driver(job.project.root)
     lock = job.project.state_root / "locks" / f"{job.slug}-{job.name}-seed{job.seed}-eval.lock"
     with (
         locks.hold(lock, what=f"evaluating {job.key}", wait=True),
@@ -52,6 +51,7 @@ def evaluate(job: RunJob) -> None:
             return
         set_determinism(job.threads)
         method = load_weights(job, build(job, training_data(job))).to(world.device)
+        folder = _state_folder(job)
         context = Context(job, method, world, folder)
         for name, digest in digests.items():
             if not _is_done(folder / f"{name}.json", digest):
@@ -60,6 +60,20 @@ def evaluate(job: RunJob) -> None:
         # The next driver deletes what an orphan published; it will publish from here again.
         if driver is None or driver == locks.driver(job.project.root):
             checkpoint.remove(folder)
+
+
+def _state_folder(job: RunJob) -> Path:
+    """Folder of finished evaluators and resumable finetunings, keyed by all they are made from.
+
+    The data's manifests hold the digests of all files; without them an interrupted evaluation
+    would go on over data that were exchanged meanwhile.
+    """
+    homes = sorted({*job.eval_data_folders, *job.data_folders})
+    manifests = [home / "manifest.json" for home in homes]
+    # Where one is absent, the evaluator that reads those data says how to make them.
+    data = [provenance.digest_of_file(file) if file.is_file() else None for file in manifests]
+    key = provenance.digest_of({"evaluations": job.all_evals_digest, "data": data})
+    return job.project.state_root / f"{job.slug}-{job.name}-seed{job.seed}-eval-{key[:16]}"
 
 
 def _is_done(file: Path, digest: str) -> bool:

@@ -18,6 +18,7 @@ level, is the denoising target.
 
 import copy
 import math
+from collections.abc import Sequence
 
 import timm
 import torch
@@ -230,6 +231,7 @@ class CAN(Method):
         )
         self.decoder, self.tokenizer = self._make_decoder(grid)
         self.followers = self._make_followers()
+        self._left: list[Tensor] = []  # what the copies were before they last moved
 
     def _make_decoder(self, grid: tuple[int, int]) -> tuple[Decoder | None, Tokenizer | None]:
         """Return the decoder, which says tokens first where there are any, then pixels or noise."""
@@ -278,16 +280,32 @@ class CAN(Method):
         return (one + info_nce_to_keys(second, first_key, temperature)) / 2
 
     def _follow(self) -> None:
-        """Move the copies towards the trained modules, once before each training step."""
+        """Move the copies towards the trained modules, once before each training step.
+
+        They move into new storage, and the old one stays until they move again, for `retract`:
+        that takes as much memory as they do, but nothing is copied.
+        """
         if not self.training:
             return
         assert self.followers is not None
+        assert self.projection is not None
         assert self.settings.momentum is not None
-        for copied, trained in zip(self.followers, (self.encoder, self.projection), strict=True):
-            assert trained is not None
-            mine: list[Tensor] = list(copied.parameters())
-            theirs: list[Tensor] = list(trained.parameters())
-            torch._foreach_lerp_(mine, theirs, 1 - self.settings.momentum)
+        mine: list[Tensor] = list(self.followers.parameters())
+        theirs: list[Tensor] = [*self.encoder.parameters(), *self.projection.parameters()]
+        moved = torch._foreach_lerp(mine, theirs, 1 - self.settings.momentum)
+        self._left = [copied.data for copied in mine]
+        self._place(moved)
+
+    def _place(self, values: Sequence[Tensor]) -> None:
+        assert self.followers is not None
+        for copied, value in zip(self.followers.parameters(), values, strict=True):
+            copied.data = value
+
+    def retract(self) -> None:
+        """Move the copies back."""
+        if self._left:
+            self._place(self._left)
+            self._left = []
 
     def _corrupt(
         self, views: tuple[Tensor, ...], draws: Draws

@@ -14,7 +14,7 @@ At test w is the image embedding / its length, without noise, and beam search sa
 """
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -93,9 +93,17 @@ class Decoder(nn.Module):
         width = int(language_model.config.n_embd)
         mapper = {"transformer": TransformerMapper, "mlp": MLPMapper}[settings.mapper]
         self.mapper = mapper(settings.embedding, width, settings)
-        self.language_model = language_model
-        if not settings.train_language_model:
+        self.language_model, self.frozen = language_model, not settings.train_language_model
+        if self.frozen:
             language_model.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of training; a frozen language model stays without dropout, as in the
+        public code."""
+        super().train(mode)
+        if self.frozen:
+            cast(nn.Module, self.language_model).eval()
+        return self
 
     def forward(self, embedded: Tensor, tokens: Tensor) -> Tensor:
         """Return logits float [B, L, vocabulary] of each token given those before it.

@@ -28,7 +28,7 @@ from reprise.errors import ConfigError, Interrupted, NonFiniteError, RepriseErro
 from reprise.files import named, write_atomic
 from reprise.progress import Bar, bar, say
 from reprise.settings.base import Augment, Optim
-from reprise.training import checkpoint, distributed
+from reprise.training import checkpoint, distributed, nonfinite
 from reprise.training.distributed import World
 from reprise.training.method import Batch, Method
 from reprise.training.optim import Schedule, build_optimizer
@@ -166,7 +166,7 @@ class Fit:
         if settings.whole_photographs and settings.steps:
             self._cut_photographs()
         self.state = FitState(state_folder)
-        self._module = self._wrap()
+        self._module, self._before = self._wrap(), nonfinite.BeforeStep(self.method)
         self._saved_at = self._mark = time.monotonic()
 
     def _cut_photographs(self) -> None:
@@ -241,11 +241,8 @@ class Fit:
         """
         self._resume()
         batch = next(self._batches())
-        self.key.fold("global", self.state.step, self.world.rank).seed_everything()
-        self.method.train()
-        with torch.autograd.detect_anomaly(), autocast(self.precision, self.world.device):
-            losses = self._module(batch, self._draws(self.state.step).fold("method"))
-            losses["loss"].backward()
+        with torch.autograd.detect_anomaly():
+            losses = self._backward(batch, self.state.step, stop=False)
         return {name: value.item() for name, value in losses.items()}
 
     def _batches(self) -> Iterator[Batch]:
@@ -277,11 +274,7 @@ class Fit:
 
     def _step(self, batch: Batch, shown: Bar) -> None:
         step = self.state.step
-        # Libraries that draw from global generators (DropPath, Mixup) see the same numbers at
-        # this step whatever came before it.
-        self.key.fold("global", step, self.world.rank).seed_everything()
         rate = self.schedule.set(step)
-        self.method.train()
         losses = self._backward(batch, step)
         if self.settings.optim.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.method.parameters(), self.settings.optim.clip_norm)
@@ -295,8 +288,16 @@ class Fit:
         note = self._log(losses, rate)
         shown.advance(self.settings.batch_size, note)
 
-    def _backward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """Accumulate gradients of the global batch; return the mean losses of this process."""
+    def _backward(self, batch: Batch, step: int, stop: bool = True) -> dict[str, Tensor]:
+        """Accumulate gradients of the global batch; return the mean losses of this process.
+
+        ``stop`` at a loss that is not finite.
+        """
+        # Libraries that draw from global generators (DropPath, Mixup) see the same numbers at
+        # this step whatever came before it.
+        self.key.fold("global", step, self.world.rank).seed_everything()
+        self.method.train()
+        self._before.note()
         parts = split_batch(batch, self.settings.accumulate)
         shares = self._shares(parts)
         draws, sums = self._draws(step), dict[str, Tensor]()
@@ -306,7 +307,8 @@ class Fit:
             last = number == len(parts) - 1
             with self._no_sync(not last), autocast(self.precision, self.world.device):
                 losses = self._module(part, own)
-                self._check_finite(losses, step, part)
+                if stop:
+                    self._check_finite(losses, step, part)
                 (losses["loss"] * share).backward()
             for name, value in losses.items():
                 sums[name] = value.detach() * share + sums.get(name, 0.0)
@@ -333,17 +335,12 @@ class Fit:
         bad = not bool(torch.isfinite(losses["loss"].detach()))
         if not distributed.any_process(bad, self.world.device):
             return
+        self._before.put_back()
         self.save()
-        record = {
-            "step": step,
-            "losses": {name: str(value.item()) for name, value in losses.items()},
-            "indices": batch.indices.tolist(),
-            "rng_key": [str(part) for part in self.key.fold("step", step).path],
-        }
         file = self.state.folder / f"nonfinite-rank{self.world.rank}.json"
-        write_atomic(file, json.dumps(record, indent=2))
+        said = nonfinite.record(file, step, losses, batch, self.key)
         raise NonFiniteError(
-            f"{self.label}: the loss at step {step} is not finite: {record['losses']}. The batch "
+            f"{self.label}: the loss at step {step} is not finite: {said}. The batch "
             f"and its random key are in {file}; the state before the step is saved"
             + (f". Replay that step with: {self.again}" if self.again else "")
         )

@@ -88,6 +88,12 @@ class Method(nn.Module, ABC):
     def forward(self, batch: Batch, draws: Draws) -> dict[str, Tensor]:
         """Return scalar float32 losses; ``loss`` is the one that is minimised."""
 
+    def retract(self) -> None:
+        """Take back what the last forward pass in training moved other than buffers, if anything.
+
+        Called where its loss is not finite: the state that is saved is the one before the step.
+        """
+
     def features(self, images: Tensor) -> Tensor:
         """Return float [B, D] pooled features of normalised images [B, C, H, W], for probes."""
         pooled: Tensor = self.encoder(images)

@@ -106,8 +106,10 @@ def build_optimizer(method: Method, optim: Optim) -> torch.optim.Optimizer:
 class Schedule:
     """Linear warm-up, then a falling rate, which is a function of the step alone.
 
-    It falls by half a cosine or by a line from the warm-up's end, by a power of what is left of
-    the whole length, or at milestones.
+    Half a cosine and a power are those of the whole length, the warm-up included (timm's rule):
+    after it the rate goes on from where they would be without it, below the full one. With
+    ``warmup_prefix`` the cosine, and always a line, fall from the full rate at the warm-up's end.
+    Or it falls at milestones.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, optim: Optim, steps: int) -> None:
@@ -137,15 +139,13 @@ def _scheduler(
         return timm.scheduler.MultiStepLRScheduler(
             optimizer, after, optim.gamma or 1.0, warmup_prefix=False, **warmup
         )
-    # One step more than there are, so that the last one still moves.
+    # One step more than there are, so that the last one still moves: ours are numbers 1 to `steps`
+    # of a schedule of `steps` + 1, whose number 0 would have the rate that a warm-up begins at.
     falling = {**warmup, "t_initial": steps + 1, "lr_min": optim.min_lr}
+    if optim.warmup_prefix or optim.schedule == "linear":
+        # It begins where the warm-up ends: a cosine as in MAE's code, a line as in transformers'
+        # schedule of that name. Within a warm-up that never ends the length does not matter.
+        falling |= {"warmup_prefix": True, "t_initial": max(1, steps + 1 - optim.warmup_steps)}
     if optim.schedule == "cosine":
         return timm.scheduler.CosineLRScheduler(optimizer, **falling)
-    if optim.power is not None:
-        return timm.scheduler.PolyLRScheduler(optimizer, power=optim.power, **falling)
-    # The line begins where the warm-up ends, as in transformers' schedule of that name.
-    made = timm.scheduler.PolyLRScheduler(
-        optimizer, power=1.0, **{**falling, "warmup_prefix": True}
-    )
-    made.t_initial = steps + 1 - optim.warmup_steps
-    return made
+    return timm.scheduler.PolyLRScheduler(optimizer, power=optim.power or 1.0, **falling)
