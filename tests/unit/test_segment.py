@@ -12,12 +12,12 @@ from pydantic import ValidationError
 from tiny import TinyMethod, photos
 from torch import Tensor
 
-from reprise.config import Run
+from reprise.config import Run, load_project
 from reprise.data.base import ArraySet, ImageSet
 from reprise.data.dense import IGNORE, Segmentation
 from reprise.errors import ConfigError
 from reprise.evaluators import segment as evaluator
-from reprise.evaluators._base import Context, Result
+from reprise.evaluators._base import BATCH, Context, Result
 from reprise.methods import segment
 from reprise.methods.segment import Segment, augment
 from reprise.models.positions import sincos_position
@@ -30,6 +30,7 @@ from reprise.training.loop import Fit, FitSettings
 from reprise.training.method import Batch, Method, StandIn
 from reprise.training.seeding import Draws, Key
 
+REPO = Path(__file__).parents[2]
 NAMES = ("nothing", "sky", "road / way", "car")
 STEP = 60  # in grey levels, from one class's pixels to the next one's
 HEIGHT, WIDTH = 24, 40  # of the canvas
@@ -192,6 +193,29 @@ def test_colours_are_distorted_in_range_and_not_for_all_images() -> None:
     changed = (plain != other).flatten(1).any(1)
     assert 0 < changed.sum() < len(changed)
     assert ((other >= 0) & (other <= 1)).all()
+
+
+def test_brightness_is_added_where_it_is_set() -> None:
+    """Uniform in both directions, for half of the images; otherwise nothing is drawn anew."""
+    grey = torch.full((1000, 3, 1, 1), 0.5)
+    segment.distort(images := grey.clone(), plan(brightness=0.125), draws(1000))
+    shift = (images - grey)[:, :, 0, 0]
+    assert torch.allclose(shift, shift[:, :1].expand(-1, 3), atol=1e-6)
+    moved = shift[:, 0].abs() > 1e-6
+    assert 440 < moved.sum() < 560
+    assert 0.12 < shift.max() <= 0.125
+    assert -0.125 <= shift.min() < -0.12
+    assert (shift[moved, 0] > 0).float().mean() == pytest.approx(0.5, abs=0.08)
+    white = torch.ones(1000, 1, 1, 1)
+    segment.distort(white, plan(brightness=0.125), draws(1000))
+    assert white.max() == 1
+    # The same images, by the same share of what each may be; a mean grey is right to 1e-4.
+    segment.distort(times := grey.clone(), plan(brightness=None, jitter=0.25), draws(1000))
+    assert torch.allclose(times, images, atol=1e-4)
+    given = pixels_of(data := painted()), data.masks, data.extents
+    whole = [augment(*given, plan(brightness=value), draws())[0] for value in (None, 0.0, 0.2)]
+    assert torch.equal(whole[0], whole[1])
+    assert not torch.equal(whole[0], whole[2])
 
 
 def pixels_of(data: Segmentation) -> Tensor:
@@ -439,6 +463,61 @@ def test_windows_and_scales_reach_the_evaluation() -> None:
     assert not np.array_equal(plain, cut)
     assert not np.array_equal(plain, several)
     assert plain[:, 1].sum() == cut[:, 1].sum() == several[:, 1].sum()
+
+
+PASSES: list[tuple[str, str, str, tuple[int, int], int]] = [
+    # What is tested at a scale, the largest extent there, and how many images a pass may have.
+    ("demo", "can", "segment", (64, 64), 500),
+    ("demo", "deit3", "segment", (64, 64), 500),
+    ("demo", "deit3", "segment-multi", (64, 64), 500),
+    ("demo", "litv2", "segment", (64, 64), 500),
+    ("gpu", "can", "segment", (180, 240), 101),  # all of CamVid's for validation
+    ("gpu", "deit3", "segment", (180, 240), 101),
+    ("gpu", "deit3", "segment-multi", (180, 240), 101),
+    ("gpu", "litv2", "segment", (180, 240), 101),
+]
+
+
+@pytest.mark.parametrize(("scale", "paper", "name", "extent", "images"), PASSES)
+def test_small_scales_are_tested_in_passes_as_large_as_ever(
+    scale: str, paper: str, name: str, extent: tuple[int, int], images: int
+) -> None:
+    """All test images of these sets, or as many as a pass of any evaluation has on the device."""
+    settings = load_project(REPO, scale).papers[paper].evaluators[name]
+    assert isinstance(settings, EvalSettings)
+    for most in BATCH.values():
+        at_once = evaluator.images_at_once(*extent, settings, most)
+        assert min(at_once, images) == min(most, images)
+
+
+@pytest.mark.parametrize(("name", "images"), [("segment", 38), ("segment-multi", 12)])
+def test_a_pass_at_the_papers_size_fits_a_gpu(name: str, images: int) -> None:
+    """Photographs of 683x512 pixels, tested at up to 1.75 times that, 3.2 kB for each pixel."""
+    settings = load_project(REPO, "paper").papers["deit3"].evaluators[name]
+    assert isinstance(settings, EvalSettings)
+    assert evaluator.images_at_once(512, 683, settings, 500) == images
+    pixels = images * 512 * 683 * max(settings.scales) ** 2
+    assert 3200 * pixels < 45e9
+    assert evaluator.images_at_once(512, 683, settings, 4) == 4
+    assert evaluator.images_at_once(5000, 5000, settings, 500) == 1
+
+
+def test_smaller_passes_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, data = make("fpn").eval(), painted()
+    several = {"scales": (0.5, 1.5), "flip": True}
+    whole = evaluated(method, data, **several).metrics[0].statistics
+    passes: list[int] = []
+
+    def noted(logits: Any, images: Tensor, settings: EvalSettings) -> Tensor:
+        passes.append(len(images))
+        return class_scores(logits, images, settings)
+
+    class_scores = evaluator.class_scores
+    monkeypatch.setattr(evaluator, "class_scores", noted)
+    monkeypatch.setattr(evaluator, "PIXELS", 3 * HEIGHT * WIDTH * 1.5**2)
+    found = evaluated(method, data, **several).metrics[0].statistics
+    assert passes == [4, 3, 1, 3, 1]  # four photos of each extent, the smallest first
+    assert np.array_equal(found, whole)
 
 
 def test_masks_are_shown_over_their_images_in_fixed_colours() -> None:

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
+from timm.layers import DropPath
 from tiny import TinyMethod
-from tiny_recipes import SIDE, job, prepared, vary, write
-from torch import Tensor
+from tiny_recipes import MODEL, SIDE, job, prepared, vary, write
+from torch import Tensor, nn
 
+import reprise.models.litv2  # noqa: F401  (registers its models with timm)
 from reprise.config import Project
 from reprise.data.base import ArraySet, ImageSet
 from reprise.errors import ConfigError
@@ -33,6 +37,12 @@ FINETUNING: dict[str, Any] = {
     "optim": {"lr": 3e-3},
 }
 OWN = {"size": SIDE, "crop_scale": [0.7, 1.0], "flip": 0.5, "mean": list(MEAN), "std": list(STD)}
+LITV2 = {
+    "embed_dim": 12,
+    "depths": [1, 2, 1],
+    "num_heads": [1, 4, 4],
+    "window_sizes": [0, 2, 1],
+}
 EVALUATORS = {
     "classify": {"kind": "classify", "data": "tinted"},
     "shifted": {"kind": "shifted", "data": "tinted"},
@@ -166,7 +176,9 @@ class Noted(Supervised):
 SEEN: list[Tensor] = []
 
 
-def transferred(here: Context, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Supervised]:
+def transferred(
+    here: Context, monkeypatch: pytest.MonkeyPatch, **over: Any
+) -> tuple[Any, Supervised]:
     """Finetune, and return the result with the classifier that was scored."""
     kept: list[Supervised] = []
 
@@ -177,7 +189,7 @@ def transferred(here: Context, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Su
     SEEN.clear()
     monkeypatch.setattr(finetune, "Supervised", Noted)
     monkeypatch.setattr(finetune, "score", spy)
-    settings = Transfer.model_validate(EVALUATORS["transfer"])
+    settings = Transfer.model_validate({**EVALUATORS["transfer"], **over})
     return transfer.evaluate(here, settings, "transfer"), kept[0]
 
 
@@ -226,6 +238,65 @@ def test_the_run_itself_stays_as_it_was(
     assert any(not torch.equal(moved[name], before[f"encoder.{name}"]) for name in moved)
     assert here.augment == here.job.run.augment
     assert classifier.head.out_features == 10
+
+
+def rates(encoder: nn.Module) -> list[float]:
+    return [part.drop_prob for part in encoder.modules() if isinstance(part, DropPath)]
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, 0.05), (0, 0), (0.3, 0.3)])
+def test_stochastic_depth_is_the_runs_or_that_asked_for(
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: float | None,
+    given: float,
+) -> None:
+    here = context(project, tmp_path)
+    _, classifier = transferred(here, monkeypatch, drop_path=asked)
+    assert rates(classifier.encoder) == [given] * 4  # two branches in each of two blocks
+    assert rates(here.method.encoder) == [0.05] * 4
+    assert not any(part.training for part in classifier.modules())  # as it was scored
+
+
+def test_stochastic_depth_changes_what_is_learnt(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [
+        transferred(context(project, tmp_path / str(at)), monkeypatch, drop_path=rate)[1]
+        for at, rate in enumerate((None, 0.05, 0.0))
+    ]
+    one, same, other = (classifier.head.weight for classifier in made)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "places"),
+    [
+        ("deit3_small_patch16_224", MODEL["args"], 4),
+        ("litv2_s", LITV2, 4),
+    ],
+)
+def test_an_encoder_without_stochastic_depth_gets_it(
+    name: str, args: dict[str, Any], places: int
+) -> None:
+    """timm has identities in its place; LITv2 has one module for both branches of a block."""
+    encoder = timm.create_model(name, num_classes=0, drop_path_rate=0, **args)
+    assert rates(encoder) == []
+    finetune.set_drop_path(encoder, 0.2, "transfer")
+    assert rates(encoder) == [0.2] * places
+
+
+def test_an_encoder_with_no_place_for_stochastic_depth_is_refused() -> None:
+    encoder = TinyMethod().encoder
+    finetune.set_drop_path(encoder, 0.0, "transfer")
+    said = r"evaluator 'transfer': drop_path = 0.1: Sequential has no block .*; set it to 0, or"
+    with pytest.raises(ConfigError, match=said):
+        finetune.set_drop_path(encoder, 0.1, "transfer")
+    for wrong in (-0.1, 1.0):
+        with pytest.raises(ValidationError, match="drop_path"):
+            Transfer.model_validate({**EVALUATORS["transfer"], "drop_path": wrong})
 
 
 def test_the_runner_records_the_same_number(

@@ -1,7 +1,12 @@
 """Finetuning: the pretrained encoder and a new linear head, trained on all or a few labels."""
 
 import copy
+import re
 
+from timm.layers import DropPath
+from torch import nn
+
+from reprise.errors import ConfigError
 from reprise.evaluators._base import Context, Result
 from reprise.evaluators.classify import score
 from reprise.methods.supervised import Supervised
@@ -21,7 +26,10 @@ def evaluate(context: Context, settings: Finetune, name: str) -> Result:
     key = context.key.fold("finetune")
     key.fold("head").seed_everything()
     head = Settings(label_smoothing=settings.label_smoothing)
-    classifier = Supervised(copy.deepcopy(context.method.encoder), len(data.classes), head)
+    encoder = copy.deepcopy(context.method.encoder)
+    if settings.drop_path is not None:
+        set_drop_path(encoder, settings.drop_path, name)
+    classifier = Supervised(encoder, len(data.classes), head)
     fit = Fit(
         classifier,
         data,
@@ -43,6 +51,31 @@ def evaluate(context: Context, settings: Finetune, name: str) -> Result:
         train_seconds=round(state.seconds, 3),
     )
     return result
+
+
+def set_drop_path(encoder: nn.Module, rate: float, name: str) -> None:
+    """Give all blocks of an encoder the same stochastic depth, as DeiT III's recipe does.
+
+    ``name`` is the evaluator's. ConfigError where a rate above 0 finds no block that has any.
+    """
+    places = [
+        (block, place)
+        for block in encoder.modules()
+        for place, part in block.named_children()
+        if isinstance(part, DropPath) or _stands_for_one(place, part)
+    ]
+    for block, place in places:
+        setattr(block, place, DropPath(rate))
+    if rate and not places:
+        raise ConfigError(
+            f"evaluator {name!r}: drop_path = {rate:g}: {type(encoder).__name__} has no block with "
+            "stochastic depth; set it to 0, or leave it out"
+        )
+
+
+def _stands_for_one(place: str, part: nn.Module) -> bool:
+    """Say whether a part is what timm's blocks have for stochastic depth of rate 0."""
+    return isinstance(part, nn.Identity) and bool(re.fullmatch(r"drop_path\d*", place))
 
 
 def fit_settings(settings: Finetune, precision: str) -> FitSettings:

@@ -226,7 +226,7 @@ def augment(
         rows = matrices(down, lengths[:, 0], factor, height)
         columns = matrices(across, lengths[:, 1], factor, width)
         images = apply_matrices(pixels, rows, columns).div_(255)
-        if settings.jitter or settings.hue:
+        if settings.jitter or settings.hue or settings.brightness:
             distort(images, settings, draws)
     rows_in, columns_in = _inside(down, lengths[:, 0]), _inside(across, lengths[:, 1])
     inside = rows_in.unsqueeze(2) & columns_in.unsqueeze(1)
@@ -279,11 +279,20 @@ def _inside(at: Tensor, length: Tensor) -> Tensor:
 
 
 def distort(images: Tensor, settings: Settings, draws: Draws) -> None:
-    """Distort the colours of images in 0..1, in place: each property for half of the images."""
+    """Distort the colours of images in 0..1, in place: each property for half of the images.
+
+    Contrast is about an image's mean grey and saturation about a pixel's own, as in torchvision,
+    where mmsegmentation multiplies pixels, and the saturation of HSV; it also lets contrast come
+    last in half of the images.
+    """
     drawn = draws.uniform("colour", 2, 4, 1, 1, 1)
     chosen, amount = drawn[:, 0] < 0.5, 2 * drawn[:, 1] - 1
     factors = torch.where(chosen, 1 + settings.jitter * amount, 1.0).unbind(1)
-    adjust_brightness(images, factors[0])
+    if settings.brightness is None:
+        adjust_brightness(images, factors[0])
+    else:
+        shift = torch.where(chosen[:, 0], settings.brightness * amount[:, 0], 0.0)
+        images.add_(shift).clamp_(0, 1)
     adjust_contrast(images, factors[1])
     if images.shape[1] == len(LUMA):
         adjust_saturation(images, factors[2])

@@ -85,8 +85,8 @@ class Optim(Strict):
     warmup_steps: int = Field(0, ge=0)
     warmup_prefix: bool | None = Field(
         None,
-        description="cosine only: true: it begins at the warm-up's end, at the full rate (MAE's "
-        "code); else with the first step, so that the warm-up takes its beginning (timm)",
+        description="cosine only; true: it begins at the full rate where the warm-up ends (MAE's "
+        "code), else at the first step, and the warm-up stands in its beginning's place (timm)",
     )
     warmup_lr: float | None = Field(None, ge=0, description="the warm-up begins here, not at 0")
     weight_decay: float = Field(0.05, ge=0, description="not applied to biases and norms")

@@ -63,6 +63,12 @@ class _Finetuning(Strict):
         None, description="cut random crops from photographs as they are in their files"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    drop_path: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="stochastic depth of all blocks: share left out; null: as the encoder has it",
+    )
 
     @model_validator(mode="after")
     def _can_be_split(self) -> Self:

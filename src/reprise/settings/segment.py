@@ -41,6 +41,13 @@ class Settings(Strict):
         description="strength of brightness, contrast and saturation, each for half of the images",
     )
     hue: float = Field(0.0, ge=0, le=0.5, description="the same of hue, in full circles")
+    brightness: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="added to the images or subtracted, at most, of a pixel's full range, as "
+        "mmsegmentation does; null: multiplied by jitter's factor",
+    )
     images: float = Field(1.0, gt=0, le=1, description="share of the images that it is trained on")
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
