@@ -214,6 +214,11 @@ def test_a_finetuning_in_several_passes_equals_one(project: Project, tmp_path: P
     assert np.mean(correct[0] != correct[1]) < 0.01  # of summing in another order
     with pytest.raises(ValidationError, match="accumulate must divide batch_size 128"):
         Finetune.model_validate({**given, "accumulate": 3})
+    averaged = {**given, "optim": {**given["optim"], "ema_decay": 0.9}}
+    with pytest.raises(
+        ValidationError, match="ema_decay: a finetuned classifier is scored as it is"
+    ):
+        Finetune.model_validate(averaged)
 
 
 def test_every_run_gets_the_same_few_labels(project: Project, tmp_path: Path) -> None:

@@ -78,6 +78,14 @@ class _Finetuning(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _is_scored_as_it_is(self) -> Self:
+        if self.optim.ema_decay is not None:
+            raise PydanticCustomError(
+                "ema", "optim.ema_decay: a finetuned classifier is scored as it is; leave it out"
+            )
+        return self
+
 
 class Finetune(_Finetuning):
     """Finetuning on images that are prepared for testing as the run prepares its own."""
