@@ -52,7 +52,7 @@ quick: setup  ## the same steps at scale smoke: a few minutes, its numbers mean 
 test: setup  ## run all tests
 	@$(BIN)/python -m pytest -n 2 tests/unit tests/golden
 	@$(BIN)/python -m pytest -n 2 -m quick tests/drills
-	@$(BIN)/python -m pytest tests/workflow
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/workflow
 
 drills: setup  ## break things on purpose and see that results survive (docs/drills.md)
 	@$(BIN)/python -m pytest tests/drills

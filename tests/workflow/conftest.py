@@ -2,11 +2,15 @@
 copy, which knows what was done in it because Snakemake's records hold relative paths.
 """
 
+import fcntl
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from workspace import REPOSITORY, TRACKED, Workspace
+
+OUTPUT = "output.txt"
 
 
 @pytest.fixture(scope="session")
@@ -28,19 +32,30 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 @pytest.fixture(scope="session")
-def first_output() -> list[str]:
-    """What the build of `built` printed, for the test of it."""
-    return []
+def built(empty: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace in which scale smoke was built by plain Snakemake; do not change it.
+
+    Of several test processes (pytest -n) the first builds it, and the others wait.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder /= "built"
+    folder.mkdir(exist_ok=True)
+    workspace, said = Workspace(folder / "workspace"), folder / OUTPUT
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            shutil.rmtree(workspace.root, ignore_errors=True)  # of one that failed
+            output = empty.copy(workspace.root).snakemake("--cores", "all")
+            said.write_text(output, encoding="utf-8")
+    return workspace
 
 
 @pytest.fixture(scope="session")
-def built(
-    empty: Workspace, first_output: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Workspace:
-    """A workspace in which scale smoke was built by plain Snakemake; do not change it."""
-    workspace = empty.copy(tmp_path_factory.mktemp("built") / "workspace")
-    first_output.append(workspace.snakemake("--cores", "all"))
-    return workspace
+def first_output(built: Workspace) -> str:
+    """What the build of `built` printed, for the test of it."""
+    return (built.root.parent / OUTPUT).read_text(encoding="utf-8")
 
 
 @pytest.fixture

@@ -35,11 +35,10 @@ def readers(project, run=None, slug="can"):
 
 
 def test_build_shows_the_plan_then_progress_and_makes_every_file(built, first_output):
-    said = first_output[0]
-    assert "result" in said.splitlines()[1], "the scale says that it is no result"
+    assert "result" in first_output.splitlines()[1], "the scale says that it is no result"
     marks = ("Reprise, scale smoke", "Job stats:", "1 of ")
-    assert sorted(marks, key=said.index) == list(marks)
-    assert re.search(r"(\d+) of \1 steps \(100%\) done", said)
+    assert sorted(marks, key=first_output.index) == list(marks)
+    assert re.search(r"(\d+) of \1 steps \(100%\) done", first_output)
     counts = re.findall(r"(\d+) +(\d+) +0 +0$", built.reprise("status"), flags=re.MULTILINE)
     papers = built.project.papers.values()  # runs, evaluations, tables, claims; costs of some
     assert len(counts) == 1 + sum(4 + bool(paper.benchmarks) for paper in papers)
