@@ -16,6 +16,7 @@ class Served:
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)  # path -> ETag, where it has one
     faults: dict[str, list[str]] = field(default_factory=dict)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     url: str = ""
@@ -40,12 +41,15 @@ def serving(files: dict[str, bytes] | None = None) -> Iterator[Served]:
                 return self.send_error(int(fault or 404))
             content = served.files[name]
             first = int(span.removeprefix("bytes=").rstrip("-")) if span else 0
-            if fault == "whole":
+            tag = served.tags.get(name)
+            if fault == "whole" or self.headers.get("If-Range", tag) != tag:
                 first = 0
             if first and first >= len(content):
                 return self.send_error(416)
             self.send_response(206 if first else 200)
             self.send_header("Content-Length", str(len(content) - first))
+            if tag is not None:
+                self.send_header("ETag", tag)
             self.end_headers()
             body = content[first:]
             self.wfile.write(body[: int(fault[4:])] if fault.startswith("cut:") else body)

@@ -407,6 +407,24 @@ def test_finished_runs_stand_beside_their_plan(
     assert by_row(forecaster().lines("toy/main"))["learned"].alone.measured_hours is None
 
 
+def test_a_run_on_another_gpu_is_no_measure(
+    project: Project, forecaster: Callable[..., Forecaster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = RunJob(project, "toy", "learned", 0)
+    fabricate(job)
+    file = job.folder / "meta.json"
+    made = {**json.loads(file.read_text()), "device": "cuda"}
+    found = forecaster()
+    monkeypatch.setattr(found.work, "catalogue", catalogue.read(ROOT))
+    for processor, hours in (
+        ("NVIDIA A100-SXM4-80GB", None),
+        ("NVIDIA H100 80GB HBM3", 12.5 / 3600),
+    ):
+        file.write_text(json.dumps({**made, "processor": processor}))
+        bill = by_row(found.lines("toy/main"))["learned"].alone
+        assert bill.measured_hours == (hours and pytest.approx(hours)), processor
+
+
 def test_a_run_of_another_length_is_no_measure(
     project: Project, forecaster: Callable[..., Forecaster]
 ) -> None:
@@ -475,8 +493,9 @@ def test_a_machines_numbers_can_be_given(project: Project) -> None:
     assert machines.choose(project, known, "v100").peak == 125e12
     with pytest.raises(ConfigError, match=r"unknown machine 'h1000' .*did you mean 'h100'"):
         machines.choose(project, known, "h1000")
-    with pytest.raises(ConfigError, match="--utilisation above 0 and at most 1"):
-        machines.choose(project, known, "h100", utilisation=1.5)
+    for share in (0.0, 1.5):
+        with pytest.raises(ConfigError, match="--utilisation above 0 and at most 1"):
+            machines.choose(project, known, "h100", utilisation=share)
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -515,7 +534,8 @@ def test_a_public_data_set_is_planned_with_what_is_known_of_it(tmp_path: Path) -
 
 
 def test_the_catalogue_repeats_no_fact_of_a_public_data_set() -> None:
-    """But where it means another number: classes that are none, another count of ImageNet-21k."""
+    """But where it means another number: classes that are none, another count of ImageNet-21k,
+    photographs that another set brings."""
     own = yaml.safe_load((ROOT / catalogue.FILE).read_text())["datasets"]
     known = catalogue.read(ROOT).datasets
     repeated = public.Entry.model_fields.keys() | {"url", "splits", "download_gb"}
@@ -526,9 +546,8 @@ def test_the_catalogue_repeats_no_fact_of_a_public_data_set() -> None:
         for key in repeated & given.keys()
     }
     captioned = ("coco_captions", "flickr8k", "flickr30k", "flickrstyle10k")
-    assert found == {"imagenet21k.splits": {"train": 13151276}} | {
-        f"{name}.classes": 0 for name in captioned
-    }
+    other = {"imagenet21k.splits": {"train": 13151276}, "flickrstyle10k.download_gb": 0}
+    assert found == other | {f"{name}.classes": 0 for name in captioned}
     titles = [entry.title for entry in known.values() if not entry.public]
     assert not {entry.title for entry in public.entries().values()} & set(titles)
 

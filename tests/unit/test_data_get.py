@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import photo_sets
 import pytest
 from file_server import Served, serving
@@ -175,6 +176,35 @@ def test_parts_of_two_servers_are_not_mixed_without_a_digest(
     assert rows[-2].verdict == check.OPEN, "came unchecked"
 
 
+@pytest.mark.parametrize("md5", [True, False])
+def test_two_versions_at_one_address_are_not_mixed(
+    server: Served, content: bytes, tmp_path: Path, md5: bool
+) -> None:
+    """Neither within a call, nor where another one goes on."""
+    path = f"one/{NAME}"
+    what = with_archive(entry(server, content, md5), urls=(f"{server.url}{path}",))
+    server.files[path], server.tags[path] = bytes(len(content)), '"first"'
+    server.faults[path] = ["cut:200", *["404"] * 9]
+    assert "404" in refused(what, tmp_path)
+    assert (tmp_path / f"{NAME}.part").stat().st_size == 200
+    server.files[path], server.tags[path] = content, '"second"'
+    server.faults[path] = []
+    fetched(what, tmp_path)
+    assert server.ranges(path)[-1] == "bytes=200-", "asked to go on, the server began anew"
+    record = json.loads((tmp_path / get.RECORD).read_text())
+    assert record[NAME]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert not [*tmp_path.glob(".set*")], "nothing is left of the download"
+
+
+def test_without_digest_or_version_another_call_begins_anew(
+    server: Served, content: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / f"{NAME}.part").write_bytes(bytes(100))
+    (tmp_path / f".{NAME}.from").write_text(f"{server.url}one/{NAME}")
+    fetched(entry(server, content, md5=False), tmp_path)
+    assert server.ranges(f"one/{NAME}") == [None]
+
+
 def test_an_archive_placed_by_hand_is_taken_where_it_is_the_right_one(
     server: Served, content: bytes, tmp_path: Path
 ) -> None:
@@ -210,6 +240,7 @@ def link(name: str, to: str) -> tarfile.TarInfo:
         [(tarfile.TarInfo("../outside.txt"), b"x")],
         [(link("folder", "/tmp"), b""), (tarfile.TarInfo("folder/outside.txt"), b"x")],
         [(link("up", ".."), b""), (tarfile.TarInfo("up/outside.txt"), b"x")],
+        [(link("inside", "photo.jpg"), b"")],
     ],
 )
 def test_a_tar_writes_nothing_outside(
@@ -243,6 +274,25 @@ def test_a_damaged_archive_is_named(tmp_path: Path, content: bytes, name: str) -
         get.unpack(tmp_path / name, tmp_path / "root", lambda _: None)
 
 
+def test_a_wrong_bit_in_an_archive_is_told(tmp_path: Path) -> None:
+    """Wherever it is, though the archive's own end comes before the checksum of it all."""
+    pixels = np.random.default_rng(0).integers(0, 256, 20_000, np.uint8).tobytes()
+    with tarfile.open(tmp_path / "good.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo("a.jpg")
+        member.size = len(pixels)
+        tar.addfile(member, io.BytesIO(pixels))
+    with zipfile.ZipFile(tmp_path / "good.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("a.jpg", pixels + bytes(5000))
+    for good in (tmp_path / "good.tar.gz", tmp_path / "good.zip"):
+        get.unpack(good, tmp_path / f"{good.name} unpacked", lambda _: None)
+        for place in np.linspace(2000, 18_000, 9).astype(int):
+            bad = bytearray(good.read_bytes())
+            bad[place] ^= 16
+            (tmp_path / f"bad-{good.name}").write_bytes(bad)
+            with pytest.raises(DataError, match="cannot be unpacked"):
+                get.unpack(tmp_path / f"bad-{good.name}", tmp_path / "root", lambda _: None)
+
+
 def test_an_archive_that_holds_something_else_is_told(
     server: Served, content: bytes, tmp_path: Path
 ) -> None:
@@ -256,8 +306,11 @@ def test_a_disk_that_is_too_small_is_refused_first(
 ) -> None:
     what = entry(server, content)
     what = with_archive(what, gigabytes=1e6)
-    assert f"{NAME} needs about 2200000 GB" in refused(what, tmp_path)
+    assert f"{NAME} needs about 2200000 GB more" in refused(what, tmp_path)
     assert server.asked == []
+    with (tmp_path / f"{NAME}.part").open("wb") as part:
+        part.truncate(3 * 10**9)  # sparse: takes no room
+    assert f"{NAME} needs about 2199997 GB more" in refused(what, tmp_path), "less what is there"
 
 
 @pytest.mark.parametrize("name", ["imagenet", "imagenet21k", "flickr30k", "stanford_cars"])

@@ -169,6 +169,10 @@ def test_test_sets_by_wordnet_id(tmp_path: Path, variant: str, folder: str) -> N
     (root / folder / "README.txt").write_text("no class")
     data = ready("imagenet_shifted", root, tmp_path, "test", size=SIZE, variant=variant)
     assert data.classes == (WNIDS[0], WNIDS[2])
+    said: list[str] = []
+    args = {"root": str(root), "size": SIZE, "variant": variant}
+    base.prepare("imagenet_shifted", tmp_path / "again", args, said.append)
+    assert any("classes are absent" in line and "too high" in line for line in said)
     assert data.labels.tolist() == [0, 0, 1, 1]
 
 

@@ -241,6 +241,8 @@ def test_what_is_transparent_becomes_white() -> None:
     assert (found[:8] == 255).all()
     assert (found[8:, 0, 0] == np.arange(8, SIZE)).all()
     assert (decode.decode(encoded(whole.convert("LA")), SIZE)[:, SIZE // 2 :] == 255).all()
+    keyed = Image.new("RGB", (SIZE, SIZE), (10, 20, 30))
+    assert (decode.decode(encoded(keyed, transparency=(10, 20, 30)), SIZE) == 255).all()
 
 
 # --- damaged files ----------------------------------------------------------------------------
@@ -447,6 +449,7 @@ def test_a_glimpse_is_quick_and_sees_names_and_sizes(root: Path) -> None:
     first = origin.glimpse(args)
     (root / "README.md").write_text("words")
     (root / ".hidden").write_text("words")
+    (root / "another.zip.part").write_text("half of it")
     assert origin.glimpse(args) == first
     (root / "val/n03").mkdir()
     other = origin.glimpse(args)

@@ -1,6 +1,7 @@
 """ReaL: photographs with several right labels, found by the numbers of their names."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +47,25 @@ def test_photographs_have_their_numbers_labels_and_those_without_are_left_out(
     said: list[str] = []
     data = ready(photographs(tmp_path / "photos"), tmp_path, said)
     numbers = [int(image.float().mean()) // 10 for image in data.images]
-    assert numbers == [3, 1, 4, 6], "by class folder, then by name"
+    assert numbers == [1, 3, 4, 6], "by name"
     answers = [[label for label in row if label >= 0] for row in data.answers.tolist()]
     assert answers == [ANSWERS[number - 1] for number in numbers]
-    assert data.labels.tolist() == [0, 1, 2, 2]
+    assert data.labels.tolist() == [1, 0, 2, 2]
     assert "2 of 6 photographs have no right label" in said
 
 
 def test_any_of_the_right_labels_will_do(tmp_path: Path) -> None:
     data = ready(photographs(tmp_path / "photos"), tmp_path)
-    assert _right(torch.tensor([2, 1, 1, 2]), data).tolist() == [True, True, True, False]
-    assert _right(torch.tensor([1, 0, 0, 0]), data).tolist() == [False, False, True, False]
+    assert _right(torch.tensor([1, 2, 1, 2]), data).tolist() == [True, True, True, False]
+    assert _right(torch.tensor([0, 1, 0, 0]), data).tolist() == [False, False, True, False]
+
+
+def test_validation_alone_will_do(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "photos")
+    shutil.rmtree(root / "train")
+    data = ready(root, tmp_path)
+    assert len(data) == 4
+    assert data.classes == tuple(sorted(set(PLACES)))
 
 
 def test_images_of_one_label_are_right_as_ever() -> None:

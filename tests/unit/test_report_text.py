@@ -133,7 +133,7 @@ def test_minutes_are_short(seconds: float, text: str) -> None:
 
 
 def drawn(part: Json) -> str:
-    claim = {"effect": part["effect"], "parts": [part]}
+    claim = {"effect": part["effect"], "parts": [{"label": "a - b", **part}]}
     return str(forest.drawing(claim))
 
 
@@ -157,6 +157,17 @@ def test_a_claim_is_drawn_on_the_side_where_its_effect_lies() -> None:
     assert place(below, 'rect class="side"', "x") == 0
     assert place(below, 'rect class="side"', "width") == bound
     assert below.count('class="seed"') == 2
+
+
+@pytest.mark.parametrize("effect", [-7.5, 0.5, 7.5])
+def test_a_claim_of_equality_is_drawn_with_both_bounds(effect: float) -> None:
+    numbers = {"label": "a - b", "effect": effect, "interval": None, "per_seed": [effect]}
+    parts = [{**numbers, "bound": 2.0, "below": True}, {**numbers, "bound": -2.0, "below": False}]
+    text = str(forest.drawing({"effect": effect, "parts": parts}))
+    left, width = (place(text, 'rect class="side"', key) for key in ("x", "width"))
+    inside = left < place(text, "circle", "cx") < left + width
+    assert inside == (abs(effect) < 2)
+    assert text.count('class="bound"') == 2
 
 
 def test_a_claim_without_a_number_or_a_width_is_drawn_as_it_is() -> None:

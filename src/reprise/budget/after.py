@@ -4,11 +4,9 @@ import os
 
 from reprise import results
 from reprise.budget import catalogue, machines
-from reprise.budget.catalogue import HERE, Catalogue
 from reprise.budget.counts import Counts
 from reprise.budget.forecast import Forecaster
 from reprise.budget.work import Work
-from reprise.config import Json
 from reprise.plan import RunJob
 from reprise.progress import say
 
@@ -30,7 +28,7 @@ def say_cost(job: RunJob) -> None:
 def cost_in_words(job: RunJob) -> str:
     """Return planned and taken seconds of a finished training, on the processes that it had."""
     meta, known = results.read_meta(job), catalogue.read(job.project.root)
-    name = machine_of(meta, known)
+    name = machines.machine_of(meta, known)
     if name is None:
         return f"no plan to compare with: {meta.get('processor')!r} is not in {catalogue.FILE}"
     speed = machines.choose(job.project, known, name)
@@ -50,11 +48,3 @@ def cost_in_words(job: RunJob) -> str:
 
 def _seconds(value: float) -> str:
     return f"{value:,.0f} s" if value >= 10 else f"{value:.2g} s"
-
-
-def machine_of(meta: Json, known: Catalogue) -> str | None:
-    """Return the catalogue's name of what a run was computed on; None where it has none."""
-    if meta.get("device") == "cpu":
-        return HERE if HERE in known.machines else None
-    words = str(meta.get("processor", "")).lower().replace(" ", "")
-    return next((name for name in known.machines if name in words), None)

@@ -84,7 +84,7 @@ class Forecaster:
         """Return what items cost, each once."""
         hours = {key: self.seconds(item) / HOUR for key, item in items.items()}
         planned = {key: self.seconds(item) + self.core_seconds(item) for key, item in items.items()}
-        done = measured.compare(self.project, items, planned, self.speed)
+        done = measured.compare(self.project, items, planned, self.speed, self.work.catalogue)
         notes = dict.fromkeys(note for item in items.values() for note in item.notes)
         fewest = {key: self.least_gpus(item) for key, item in items.items()}
         notes |= {self._too_large(items[key]): None for key, n in fewest.items() if n is None}

@@ -28,13 +28,14 @@ from reprise.plan import split_run
 
 NOT_STATED = "not stated"
 # Families of packages' licences, the strictest first: a word that tells one, and what it allows.
+WEAK = "LGPL, MPL, EPL, GPL with an exception"
 FAMILIES = {
     "GPL": (
         r"\b(A?GPL|GNU (Affero )?General Public)",
         "any use; what is distributed with it linked in must be under the GPL",
     ),
-    "LGPL, MPL, EPL": (
-        r"\b(LGPL|MPL|EPL)|Lesser General Public|Mozilla|Eclipse",
+    WEAK: (
+        r"\b(LGPL|MPL|EPL)|Lesser General Public|Mozilla|Eclipse|\b(classpath|linking) exception",
         "any use; changes to the package itself stay under its licence",
     ),
     "permissive": (
@@ -45,7 +46,7 @@ FAMILIES = {
     "proprietary": (r"NVIDIA|Proprietary", "use as its own terms say; redistribution limited"),
 }
 # From loose to strict; what cannot be told comes before what is known to be strict.
-_ORDER = ("permissive", "LGPL, MPL, EPL", "other", "GPL", "proprietary")
+_ORDER = ("permissive", WEAK, "other", "GPL", "proprietary")
 USUAL_WORDS = {
     "MIT": "Permission is hereby granted, free of charge, to any person",
     "Apache-2.0": "Apache License Version 2.0",
@@ -256,7 +257,7 @@ def family_of(licence: str) -> str:
 
 def _family(licence: str) -> str:
     # LGPL holds the letters of GPL, and `GNU Lesser General Public` most of its words.
-    for family in ("LGPL, MPL, EPL", "GPL", "permissive", "proprietary"):
+    for family in (WEAK, "GPL", "permissive", "proprietary"):
         if re.search(FAMILIES[family][0], licence, re.IGNORECASE):
             return family
     return "other"
@@ -309,14 +310,13 @@ def _families(found: list[Licence]) -> Table:
     for head in ("family", "packages", "allows"):
         made.add_column(head, overflow="fold")
     for family in (*FAMILIES, "other"):
-        own = [one for one in found if one.family == family]
-        if not own:
-            continue
-        names = (
-            f"{len(own)}"
-            if family == "permissive"
-            else ", ".join(f"{one.name} ({one.licence})" for one in own)
-        )
-        allows = FAMILIES[family][1] if family in FAMILIES else "ask their authors"
-        made.add_row(family, names, allows)
+        of_family = [one for one in found if one.family == family]
+        for allows in dict.fromkeys(one.allows for one in of_family):
+            own = [one for one in of_family if one.allows == allows]
+            names = (
+                f"{len(own)}"
+                if family == "permissive"
+                else ", ".join(f"{one.name} ({one.licence})" for one in own)
+            )
+            made.add_row(family, names, allows)
     return made

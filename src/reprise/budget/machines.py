@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reprise.budget.catalogue import HERE, Catalogue
-from reprise.config import Project
+from reprise.config import Json, Project
 from reprise.errors import ConfigError
 from reprise.files import write_atomic
 from reprise.provenance import digest_of
@@ -53,6 +53,14 @@ class Speed:
         return "GPU" if self.on_gpu else "job"
 
 
+def machine_of(meta: Json, known: Catalogue) -> str | None:
+    """Return the catalogue's name of what a run was computed on; None where it has none."""
+    if meta.get("device") == "cpu":
+        return HERE if HERE in known.machines else None
+    words = str(meta.get("processor", "")).lower().replace(" ", "")
+    return next((name for name in known.machines if name in words), None)
+
+
 def choose(
     project: Project,
     catalogue: Catalogue,
@@ -64,7 +72,8 @@ def choose(
 
     The peak of the processor at hand is measured once and kept in the state folder.
     """
-    if (peak_tflops is not None and peak_tflops <= 0) or not 0 < (utilisation or 1) <= 1:
+    wrong = utilisation is not None and not 0 < utilisation <= 1
+    if wrong or (peak_tflops is not None and peak_tflops <= 0):
         raise ConfigError("--peak must be above 0 (TFLOP/s), --utilisation above 0 and at most 1")
     picked = name or catalogue.defaults.get(project.scale.scale, HERE)
     machine = catalogue.machine(picked)

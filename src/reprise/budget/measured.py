@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from reprise import results
+from reprise.budget.catalogue import Catalogue
 from reprise.budget.items import Item, Items
-from reprise.budget.machines import Speed
+from reprise.budget.machines import Speed, machine_of
 from reprise.config import Project
 from reprise.plan import RunJob
 from reprise.results import ResultError
@@ -20,17 +21,22 @@ class Compared:
 
 
 def compare(
-    project: Project, items: Items, planned: Mapping[str, float], speed: Speed
+    project: Project,
+    items: Items,
+    planned: Mapping[str, float],
+    speed: Speed,
+    catalogue: Catalogue,
 ) -> Compared | None:
     """Return both of what is finished among items; None where nothing is.
 
-    ``planned`` are seconds by item. Evaluations of a run count where all of them are among the
-    items, since they share features and the first to want those is the one that takes the time.
+    ``planned`` are seconds by item, and ``catalogue`` has the names of machines. Evaluations of a
+    run count where all of them are among the items, since they share features and the first to
+    want those is the one that takes the time.
     """
     taken, ours = 0.0, 0.0
     found = False
     for group in _groups(project, items):
-        both = [seconds(project, item, speed) for item in group if _is_timed(item)]
+        both = [seconds(project, item, speed, catalogue) for item in group if _is_timed(item)]
         if not both or any(one is None for one in both):
             continue
         found = True
@@ -58,7 +64,7 @@ def _is_timed(item: Item) -> bool:
     return not item.key.startswith(("features ", "probe "))
 
 
-def seconds(project: Project, item: Item, speed: Speed) -> float | None:
+def seconds(project: Project, item: Item, speed: Speed, catalogue: Catalogue) -> float | None:
     """Return the GPU seconds (or job seconds, on this machine) that a finished item took.
 
     None where it is not there, was of another length, or was computed on something else than the
@@ -70,7 +76,7 @@ def seconds(project: Project, item: Item, speed: Speed) -> float | None:
         meta = results.read_meta(job)
         if meta["steps"] != job.run.steps or meta.get("batch_size") != job.run.batch_size:
             return None
-        if (meta.get("device") == "cpu") != (speed.unit == "job"):
+        if machine_of(meta, catalogue) != speed.name:
             return None
         if item.kind == "training":
             return float(meta["wall_seconds"]) * int(meta.get("processes", 1))

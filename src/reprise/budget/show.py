@@ -12,7 +12,7 @@ from rich.table import Table
 from reprise.budget.bills import Bill, Forecast, Line
 from reprise.budget.evaluations import PROBE_ITERATIONS
 from reprise.budget.forecast import BF16_SHARE
-from reprise.budget.machines import DECODED_PER_SECOND, PIL_AT_224, PROBE_FLOPS_ON_GPU
+from reprise.budget.machines import DECODED_PER_SECOND, PROBE_FLOPS_ON_GPU, pil_seconds
 from reprise.budget.shapes import CAPTION_TOKENS
 from reprise.config import Json
 from reprise.training.seeding import BLOCK
@@ -64,8 +64,9 @@ def assumptions(plan: Forecast) -> list[str]:
         "attention), twice their multiply-adds; hours may be off by a factor of two",
         f"memory: weights, gradients, optimiser, and {BF16_SHARE:g} of the float32 bytes that a "
         "step keeps",
-        f"Pillow's augmentation is not overlapped: {1000 * PIL_AT_224:.1f} ms of a core for an "
-        f"image of 224 pixels, blocks of {BLOCK} on {speed.cores} core(s) beside each {speed.unit}",
+        f"Pillow's augmentation is not overlapped: {1000 * pil_seconds(224):.2f} ms of a core for "
+        f"an image of 224 pixels, blocks of {BLOCK} on {speed.cores} core(s) beside each "
+        f"{speed.unit}",
         f"captions of {CAPTION_TOKENS} tokens; probes of {PROBE_ITERATIONS} iterations "
         f"{probes}; {DECODED_PER_SECOND:.0f} photographs decoded a second on one core",
         "wall-clock: one item after another, batches spread over GPUs without loss; evaluations on "

@@ -211,15 +211,13 @@ def _image_folder(args: image_folder.Args) -> Found:
 
 
 def _imagenet_real(args: imagenet_real.Args) -> Found:
-    root = image_folder.find(args.root)
-    answers = imagenet_real.read_answers(root / args.labels)
-    classes = image_folder.class_folders(root)
-    paths = image_folder.list_files(root / "val", classes).paths
+    root, classes, listing = imagenet_real.photographs(args)
+    answers, paths = imagenet_real.read_answers(root / args.labels), listing.paths
     if len(paths) != len(answers):
         raise DataError(
             f"{root / args.labels}: labels of {len(answers)} photographs, val/ has {len(paths)}"
         )
-    return Found(tuple(classes), {"test": sum(map(bool, answers))}, paths)
+    return Found(classes, {"test": sum(map(bool, answers))}, paths)
 
 
 def _captioned_photos(args: captioned_photos.Args) -> Found:

@@ -101,7 +101,7 @@ def decode(content: bytes, size: int) -> NDArray[np.uint8]:
     if not content:
         raise ValueError("empty file")
     image: Image.Image = Image.open(io.BytesIO(content))
-    if image.mode != "RGB":
+    if image.mode != "RGB" or image.has_transparency_data:
         image = as_rgb(image)
     if image.size != (size, size):
         image = fit(image, size)
@@ -119,7 +119,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     elif image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would cut off at 255
         grey = np.asarray(image).astype(np.int64) >> 8
         image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def fit(image: Image.Image, size: int) -> Image.Image:

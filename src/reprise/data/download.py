@@ -84,19 +84,25 @@ def retry(action: Callable[[], T], log: Log) -> T:
 def download(url: str, target: Path) -> None:
     """Bring an http(s) URL to target in one attempt, going on from what an earlier one left.
 
-    The bytes gather in ``<target>.part``. Raises Broken where another attempt may do better,
-    Unavailable where the server says that it will not.
+    The bytes gather in ``<target>.part``; where the server names the version of the file, another
+    one begins anew. Raises Broken where another attempt may do better, Unavailable where the server
+    says that it will not.
     """
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url}: not an http(s) URL")
-    part = target.with_name(target.name + ".part")
+    part, version = part_of(target), version_of(target)
     part.parent.mkdir(parents=True, exist_ok=True)
     done = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={done}-"} if done else {}
+    if done and (known := _version(version, url)):
+        headers["If-Range"] = known
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 (scheme checked above)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
-            _receive(response, part, done if response.status == 206 else 0)
+            if response.status != 206:
+                done = 0
+                _note_version(response, version, url)
+            _receive(response, part, done)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the part is as long as the file, or longer
             part.unlink()
@@ -108,6 +114,34 @@ def download(url: str, target: Path) -> None:
             raise Unavailable(f"no address for {urlsplit(url).hostname}; no network?") from None
         raise Broken(f"{url}: {reason or repr(reason)}") from None
     part.replace(target)
+    version.unlink(missing_ok=True)
+
+
+def part_of(target: Path) -> Path:
+    """Where the bytes of a file gather that is not there yet."""
+    return target.with_name(target.name + ".part")
+
+
+def version_of(target: Path) -> Path:
+    """Where stands which version of a file the bytes that have gathered are of, if it is known."""
+    return target.with_name(f".{target.name}.version")
+
+
+def _note_version(response: http.client.HTTPResponse, file: Path, url: str) -> None:
+    """Keep what a server calls the version that it begins to send; weak tags are of no use."""
+    tag = response.headers["ETag"] or ""
+    known = tag if tag.startswith('"') else response.headers["Last-Modified"]
+    if known:
+        file.write_text(f"{url}\n{known}", encoding="utf-8")
+    else:
+        file.unlink(missing_ok=True)
+
+
+def _version(file: Path, url: str) -> str:
+    """Return what a server called the version; empty for another server, which knows it not."""
+    said = file.read_text(encoding="utf-8") if file.is_file() else ""
+    where, _, known = said.partition("\n")
+    return known if where == url else ""
 
 
 def persist(url: str, target: Path, log: Log) -> None:
@@ -116,7 +150,7 @@ def persist(url: str, target: Path, log: Log) -> None:
     Attempts that bring nothing new are counted, and only they: a file of 100 GB may be cut many
     times. Raises Unavailable after `ATTEMPTS` such, or where the server will not serve.
     """
-    part, idle = target.with_name(target.name + ".part"), 0
+    part, idle = part_of(target), 0
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:

@@ -12,11 +12,20 @@ import os
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reprise.data.download import Log, Source, Unavailable, first_that_works, persist
+from reprise.data.download import (
+    Log,
+    Source,
+    Unavailable,
+    first_that_works,
+    part_of,
+    persist,
+    version_of,
+)
 from reprise.data.public import Archive, Entry
 from reprise.errors import DataError
 from reprise.files import write_atomic
@@ -108,10 +117,12 @@ def fetch(archive: Archive, root: Path, log: Log) -> str:
 
 
 def _begin(target: Path, url: str) -> None:
-    """Drop what was begun from another address: without a digest, a mixture could not be told."""
-    part, note = target.with_name(target.name + ".part"), _note(target)
-    if not note.is_file() or note.read_text(encoding="utf-8") != url:
-        part.unlink(missing_ok=True)
+    """Drop what was begun from another address, or of a file that the server would not know again:
+    without a digest, a mixture could not be told."""
+    note = _note(target)
+    same = note.is_file() and note.read_text(encoding="utf-8") == url
+    if not same or not version_of(target).is_file():
+        part_of(target).unlink(missing_ok=True)
     note.write_text(url, encoding="utf-8")
 
 
@@ -143,10 +154,13 @@ def digests(path: Path) -> tuple[str, str]:
 
 
 def _check_space(root: Path, archive: Archive) -> None:
+    part = part_of(root / archive.name)
+    begun = part.stat().st_size / 1e9 if part.is_file() else 0.0
+    needed = archive.gigabytes * ROOM - begun
     free = shutil.disk_usage(root).free / 1e9
-    if archive.gigabytes * ROOM > free:
+    if needed > free:
         raise DataError(
-            f"{root}: {archive.name} needs about {archive.gigabytes * ROOM:.0f} GB with what it "
+            f"{root}: {archive.name} needs about {needed:.0f} GB more with what it "
             f"unpacks to, and {free:.0f} GB are free; choose another place with --root"
         )
 
@@ -154,7 +168,7 @@ def _check_space(root: Path, archive: Archive) -> None:
 def unpack(archive: Path, folder: Path, log: Log) -> None:
     """Unpack a .tar, .tar.gz, .tgz or .zip into a folder; DataError where it is damaged.
 
-    Links and paths out of the folder, devices and the like are refused.
+    Links, devices, and paths out of the folder are refused.
     """
     log(f"unpacking {archive.name}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -163,7 +177,7 @@ def unpack(archive: Path, folder: Path, log: Log) -> None:
             _unzip(archive, folder)
         else:
             _untar(archive, folder)
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{archive}: cannot be unpacked into {folder}: {error}; remove it and run the same "
             "command again"
@@ -178,8 +192,13 @@ def _untar(archive: Path, folder: Path) -> None:
         tarfile.open(fileobj=stream, mode="r:*") as tar,
     ):
         for member in tar:
+            if not (member.isreg() or member.isdir()):  # a chain of links can lead out of a folder
+                raise tarfile.TarError(f"{member.name} is a link or a device")
             tar.extract(member, folder, set_attrs=False, filter="data")
             shown.advance(stream.tell() - shown.done)
+        # The archive ends before its file does: what follows has gzip's checksum of it all.
+        while tar.fileobj is not None and tar.fileobj.read(BLOCK):
+            pass
 
 
 def _unzip(archive: Path, folder: Path) -> None:

@@ -65,7 +65,9 @@ def glimpse(args: Mapping[str, Any]) -> str | None:
 def _look(folder: Path, depth: int) -> Iterator[str]:
     """Yield the names in a folder, and what a few of its files and folders hold."""
     names = sorted(
-        path.name for path in folder.iterdir() if not path.name.lower().startswith((".", *PAPERS))
+        path.name
+        for path in folder.iterdir()
+        if not path.name.lower().startswith((".", *PAPERS)) and path.suffix != ".part"
     )
     yield from names
     for name in evenly(names, SAMPLE):

@@ -246,7 +246,7 @@ class PhotoSet:
             image.load()
         except (OSError, ValueError, SyntaxError) as error:
             raise self._undecodable(index, error) from None
-        return image if image.mode == "RGB" else decode.as_rgb(image)
+        return decode.as_rgb(image)
 
     def _undecodable(self, index: int, error: Exception) -> DataError:
         return DataError(

@@ -27,7 +27,10 @@ COLOURS = (
     "#d1493f",
     "#44858f",
 )
-DASHES = ("", "5 2", "1.5 1.5", "6 2 1.5 2")
+DASHES = (  # as many as tell a hundred runs apart
+    *("", "5 2", "1.5 1.5", "6 2 1.5 2", "9 3", "3 1", "8 2 1.5 2 1.5 2", "1 3"),
+    *("10 2 3 2", "4 4", "12 2 4 2 1.5 2", "6 1 2 1"),
+)
 
 # Term of a log -> what it is, and the label of its axis. What else begins with loss is a loss.
 _TERMS = {

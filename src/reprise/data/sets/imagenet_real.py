@@ -2,9 +2,10 @@
 
 ``real.json``, as its authors publish it, is a list with a list of class numbers for each validation
 photograph, in the order of the numbers that end the photographs' names
-(``ILSVRC2012_val_00000001.JPEG`` is the first). The photographs lie in ImageNet's class folders,
-whose sorted order numbers the classes. Photographs without a right label are left out, as in the
-authors' evaluation (Beyer et al., arXiv 2006.07159). The only split is ``test``.
+(``ILSVRC2012_val_00000001.JPEG`` is the first). The photographs lie as `imagenet` reads them, of
+which validation's alone are needed; WordNet ids in their order number the classes. Photographs
+without a right label are left out, as in the authors' evaluation (Beyer et al., arXiv 2006.07159).
+The only split is ``test``.
 """
 
 import json
@@ -21,7 +22,7 @@ from torch import Tensor, from_numpy
 
 from reprise.data import decode
 from reprise.data.base import ArraySet, ImageSet, Log, Prepared, Split, read_arrays, write_batches
-from reprise.data.sets import image_folder
+from reprise.data.sets import image_folder, imagenet
 from reprise.errors import DataError
 from reprise.files import atomic
 from reprise.progress import bar
@@ -45,11 +46,10 @@ class RealSet(ArraySet):
 
 def prepare(folder: Path, args: Args, log: Log) -> Prepared:
     """Decode the photographs that have a right label."""
-    root = image_folder.find(args.root)
-    folders, answers = image_folder.class_folders(root), read_answers(root / args.labels)
-    listing = image_folder.list_files(root / "val", folders)
+    root, classes, listing = photographs(args)
+    answers = read_answers(root / args.labels)
     numbers = np.array([_number(path, len(answers)) for path in listing.paths])
-    _check(root, numbers, answers, len(folders))
+    _check(root, numbers, answers, len(classes))
     chosen = [place for place, number in enumerate(numbers) if answers[number]]
     log(f"{len(numbers) - len(chosen)} of {len(numbers)} photographs have no right label")
     quarantine = image_folder.Quarantine(root, args.most_corrupt)
@@ -63,14 +63,20 @@ def prepare(folder: Path, args: Args, log: Log) -> Prepared:
     with atomic(folder / ANSWERS) as stream:
         np.save(stream, _padded([answers[numbers[place]] for place in kept]))
     quarantine.write(folder)
-    names = image_folder.class_names(root, folders)
-    return Prepared(str(root), names, {"test": (count, [*files, ANSWERS])}, quarantine.counts)
+    return Prepared(str(root), classes, {"test": (count, [*files, ANSWERS])}, quarantine.counts)
 
 
 def load(split: Split, args: Args) -> ImageSet:
     """Map the photographs: a `RealSet`."""
     answers = from_numpy(np.load(split.folder / ANSWERS))
     return RealSet(**vars(read_arrays(split)), answers=answers)
+
+
+def photographs(args: Args) -> tuple[Path, tuple[str, ...], image_folder.Listing]:
+    """Return the root, the classes, and the validation photographs, in the order of their names."""
+    of_val = imagenet.Args(root=args.root, size=args.size, splits=("test",))
+    found = imagenet.survey(of_val)
+    return found.root, found.classes, found.splits["test"]
 
 
 def read_answers(path: Path) -> list[list[int]]:

@@ -70,8 +70,19 @@ def _wnid(name: str, known: tuple[str, ...]) -> str:
 
 
 def prepare(folder: Path, args: Args, log: Log) -> Prepared:
-    """Keep the photographs; what cannot be decoded is named and left out."""
-    return photos.prepare(folder, args, survey(args), log)
+    """Keep the photographs; what cannot be decoded is named and left out.
+
+    A copy without some of the classes is said to be one: a classifier is asked to choose among
+    those that are there, which is easier.
+    """
+    found = survey(args)
+    wanted = wordnet.synsets(args.variant if args.variant in ("a", "r") else "1k")
+    if lacking := sorted(set(wanted) - set(found.classes)):
+        log(
+            f"{found.root}: not the published set: {len(lacking)} of its {len(wanted)} classes are "
+            f"absent ({', '.join(lacking[:NAMED])}), so that accuracy on it will be too high"
+        )
+    return photos.prepare(folder, args, found, log)
 
 
 def load(split: Split, args: Args) -> ImageSet:
