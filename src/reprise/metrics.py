@@ -11,6 +11,7 @@ half written is written again. Below results/<scale>/<paper>, and so in the fold
 
 import csv
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -126,11 +127,13 @@ def _word(label: str) -> str:
 
 def _distinct(labels: Iterable[str]) -> Iterator[str]:
     """Yield labels as parts of files' names, a number added where two would be alike."""
-    seen: dict[str, int] = {}
+    seen: set[str] = set()
     for label in labels:
         word = _word(label)
-        seen[word.lower()] = count = seen.get(word.lower(), 0) + 1
-        yield word if count == 1 else f"{word}-{count}"
+        numbered = (word if count == 1 else f"{word}-{count}" for count in itertools.count(1))
+        chosen = next(one for one in numbered if one.lower() not in seen)
+        seen.add(chosen.lower())
+        yield chosen
 
 
 def _json(value: Any) -> str:

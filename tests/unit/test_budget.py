@@ -513,6 +513,11 @@ def written(tmp_path: Path, text: str) -> Path:
             r"machines.mine.utilisation",
         ),
         (
+            "machines: {mine: {title: x, utilisation: 0.4, basis: x, source: x}}",
+            r"machines.mine needs peak_tflops: only that of `here` is measured",
+        ),
+        ("defaults: {demo: mine}", r"defaults.demo: unknown machine 'mine'; known: none"),
+        (
             "datasets: {mine: {public: imagenot}}",
             r"datasets.mine: unknown public data set 'imagenot' \(did you mean 'imagenet'",
         ),

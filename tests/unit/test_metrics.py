@@ -85,3 +85,4 @@ def test_damaged_curve_is_named(project: Project) -> None:
 def test_labels_that_are_alike_in_a_file_name_are_told_apart() -> None:
     labels = ["CAN", "can", "raw | pixels", "raw pixels", "..."]
     assert list(metrics._distinct(labels)) == ["CAN", "can-2", "raw-pixels", "raw-pixels-2", "row"]
+    assert list(metrics._distinct(["a", "a", "a-2"])) == ["a", "a-2", "a-2-2"]

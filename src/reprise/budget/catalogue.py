@@ -4,7 +4,7 @@ Of the public data sets it takes from `reprise.data.public` what it does not say
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -89,6 +89,18 @@ class Catalogue(Strict):
         default_factory=dict, description="scale -> machine that a plan is made for"
     )
 
+    @model_validator(mode="after")
+    def _machines_are_whole(self) -> Self:
+        for name, machine in self.machines.items():
+            if name != HERE and machine.peak_tflops is None:
+                text = f"machines.{name} needs peak_tflops: only that of `{HERE}` is measured"
+                raise PydanticCustomError("peak", "{text}", {"text": text})
+        for scale, name in self.defaults.items():
+            if name not in self.machines:
+                text = f"defaults.{scale}: {unknown('machine', name, self.machines)}"
+                raise PydanticCustomError("machine", "{text}", {"text": text})
+        return self
+
     def data(self, dataset: Dataset) -> Data | None:
         """Return what is known of a data set, by its folder, by that less a size, or its reader."""
         by_name = dict(self.datasets)
@@ -115,4 +127,5 @@ def read(root: Path) -> Catalogue:
     except ValidationError as error:
         wrong = error.errors()[0]
         place = ".".join(map(str, wrong["loc"]))
-        raise ConfigError(f"{file}: {place}: {wrong['msg']}") from None
+        said = f"{place}: {wrong['msg']}" if place else wrong["msg"]
+        raise ConfigError(f"{file}: {said}") from None
