@@ -191,6 +191,21 @@ def test_claims_are_filtered_by_how_they_fell(tab: Any) -> None:
     assert rows.count() == whole
 
 
+def test_an_opened_claim_has_the_whole_width(tab: Any) -> None:
+    row = tab.locator("#can-claims tbody tr[id]").first
+    below = tab.locator("#can-claims tr.more")
+    row.locator("summary").click()
+    below.wait_for()
+    assert below.bounding_box()["width"] == pytest.approx(row.bounding_box()["width"])
+    assert "tested as" in below.inner_text()
+    below.locator("[data-cell]").first.click()
+    tab.locator("#panel").wait_for()
+    tab.keyboard.press("Escape")
+    tab.locator("#can-claims thead button").first.click()  # sorted, all are closed
+    below.wait_for(state="detached")
+    assert "tested as" in row.locator("details").text_content()
+
+
 def test_headings_pictures_and_heads_of_tables_are_in_order(report: Path) -> None:
     page = Page(report.read_text(encoding="utf-8"))
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]

@@ -33,6 +33,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const order = numeric ? ["descending", "ascending", "none"] : ["ascending", "descending", "none"];
       const next = order[(order.indexOf(head.ariaSort ?? "none") + 1) % 3];
       heads.forEach((other) => other.setAttribute("aria-sort", other === head ? next : "none"));
+      for (const opened of table.querySelectorAll("details[open]")) opened.open = false;
       for (const [body, rows] of bodies) {
         const sign = next === "ascending" ? 1 : -1;
         const sorted = next === "none" ? rows : [...rows].sort(compare(column, sign));
@@ -205,6 +206,23 @@ for (const group of document.querySelectorAll(".filter")) {
 for (const link of document.querySelectorAll("a[data-outcome]")) {
   link.addEventListener("click", () => {
     filterClaims(document.querySelector(link.getAttribute("href")), link.dataset.outcome);
+  });
+}
+
+// ---- an opened claim has the whole width, in a row below its own (on phones it has it anyway) ----
+for (const details of document.querySelectorAll(".claims details")) {
+  const row = details.closest("tr");
+  const below = made("tr", "", { class: "more", "data-outcome": row.dataset.outcome });
+  const cell = made("td", "", { colspan: row.cells.length });
+  below.append(cell);
+  details.addEventListener("toggle", () => {
+    if (details.open && !matchMedia("(max-width: 40rem)").matches) {
+      cell.append(...[...details.children].slice(1));
+      row.after(below);
+    } else {
+      details.append(...cell.childNodes);
+      below.remove();
+    }
   });
 }
 
