@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from reprise import locks, provenance, registry
 from reprise.config import Json
+from reprise.data import present
 from reprise.evaluators._base import Context, Result
 from reprise.files import write_atomic
 from reprise.plan import RunJob
@@ -65,13 +66,11 @@ def evaluate(job: RunJob) -> None:
 def _state_folder(job: RunJob) -> Path:
     """Folder of finished evaluators and resumable finetunings, keyed by all they are made from.
 
-    The data's manifests hold the digests of all files; without them an interrupted evaluation
-    would go on over data that were exchanged meanwhile.
+    Without the data's digests an interrupted evaluation would go on over data that were exchanged
+    meanwhile. Where one is absent, the evaluator that reads those data says how to make them.
     """
     homes = sorted({*job.eval_data_folders, *job.data_folders})
-    manifests = [home / "manifest.json" for home in homes]
-    # Where one is absent, the evaluator that reads those data says how to make them.
-    data = [provenance.digest_of_file(file) if file.is_file() else None for file in manifests]
+    data = [present.digest_of(home / present.MANIFEST) for home in homes]
     key = provenance.digest_of({"evaluations": job.all_evals_digest, "data": data})
     return job.project.state_root / f"{job.slug}-{job.name}-seed{job.seed}-eval-{key[:16]}"
 
